@@ -1,3 +1,25 @@
-use leptos::prelude::*;
-#[component]
-pub fn App() -> impl IntoView { view! { <p>"hello"</p> } }
+//! What people see: pages, components, and the server functions that stand beside them.
+//!
+//! - [`shell`]: the document around the pages, sidebar, keyboard
+//! - [`routes`]: which address shows which page
+//! - [`pages`]: one folder or file for each page
+//! - [`components`]: what pages are made of
+//! - [`error`]: what can go wrong, in words that may be shown
+//! - [`flash`]: what survives a redirect
+//! - `session` (server only): who is calling
+
+#![recursion_limit = "256"]
+
+pub mod browser;
+pub mod components;
+pub mod error;
+pub mod flash;
+pub mod pages;
+pub mod routes;
+#[cfg(feature = "ssr")]
+pub mod session;
+pub mod shell;
+
+pub use error::AppError;
+pub use routes::App;
+pub use shell::shell;

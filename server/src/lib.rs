@@ -1,1 +1,22 @@
+//! What runs: the console, the public API, the workers and the `bouncer` command.
+//!
+//! - [`cli`]: the commands; [`config`]: the settings they share
+//! - [`postgres`]: the private Postgres that is run when no `DATABASE_URL` is given
+//! - [`state`]: what every request may reach; [`telemetry`]: logs and metrics
+//! - [`api`]: the public API below `/api/v1`
+//! - [`web`]: everything a browser sees: pages, sessions, headers, live events, downloads
+//! - [`workers`]: what goes on in the background
+//! - [`serve`]: start, run and drain it all
 
+#![recursion_limit = "256"]
+
+pub mod address;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod postgres;
+pub mod serve;
+pub mod state;
+pub mod telemetry;
+pub mod web;
+pub mod workers;

@@ -1,0 +1,23 @@
+//! There is no such page.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use crate::{
+    components::{EmptyState, Icon, LinkButton},
+    error::AppError,
+};
+
+#[component]
+pub fn NotFoundPage() -> impl IntoView {
+    #[cfg(feature = "ssr")]
+    AppError::NotFound.answered();
+    view! {
+        <Title text="Not found"/>
+        <main class="door" id="main">
+            <EmptyState icon=Icon::Search title="Not found" text=AppError::NotFound.to_string()>
+                <LinkButton href="/dashboard/developer/api-keys">"Go to API Keys"</LinkButton>
+            </EmptyState>
+        </main>
+    }
+}

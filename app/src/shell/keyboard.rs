@@ -1,0 +1,65 @@
+//! `?` shows the shortcuts, `/` jumps into the search, `n` makes a new key. Keys that are typed into a field, or while
+//! a dialog is open, belong to it.
+
+use leptos::{ev, html, prelude::*};
+use leptos_router::{NavigateOptions, hooks::use_navigate};
+
+use crate::{
+    browser,
+    components::{Glyph, Icon, Kbd},
+};
+
+#[component]
+pub fn Shortcuts() -> impl IntoView {
+    let help = NodeRef::<html::Dialog>::new();
+    let navigate = use_navigate();
+
+    Effect::new(move |_| {
+        let navigate = navigate.clone();
+        let handle = window_event_listener(ev::keydown, move |event| {
+            if event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing(&event) || browser::dialog_open() {
+                return;
+            }
+            match event.key().as_str() {
+                "?" => {
+                    if let Some(dialog) = help.get_untracked() {
+                        browser::open_modal(&dialog);
+                    }
+                }
+                "/" => {
+                    if !browser::focus("[data-page-search]") {
+                        return;
+                    }
+                }
+                "n" => {
+                    // A page's own link keeps its filters.
+                    if !browser::click("[data-new]") {
+                        navigate("/dashboard/developer/api-keys?panel=new", NavigateOptions::default());
+                    }
+                }
+                _ => return,
+            }
+            event.prevent_default();
+        });
+        on_cleanup(move || handle.remove());
+    });
+
+    view! {
+        <dialog node_ref=help class="dialog shortcuts" id="shortcuts" aria-labelledby="shortcuts-title" on:close=|_| browser::closed_modal()>
+            <header class="dialog-head">
+                <h2 id="shortcuts-title">"Keyboard shortcuts"</h2>
+                <form method="dialog">
+                    <button class="button quiet icon-only" aria-label="Close" title="Close"><Glyph icon=Icon::Close/></button>
+                </form>
+            </header>
+            <dl class="dialog-body keys">
+                <div><dt>"Search keys on this page"</dt><dd><Kbd>"/"</Kbd></dd></div>
+                <div><dt>"New API key"</dt><dd><Kbd>"n"</Kbd></dd></div>
+                <div><dt>"Go to a key or a page"</dt><dd><Kbd>"Ctrl"</Kbd>" "<Kbd>"K"</Kbd>" or "<Kbd>"⌘"</Kbd>" "<Kbd>"K"</Kbd></dd></div>
+                <div><dt>"Close a dialog or menu"</dt><dd><Kbd>"Esc"</Kbd></dd></div>
+                <div><dt>"Move in a menu"</dt><dd><Kbd>"↑"</Kbd>" "<Kbd>"↓"</Kbd></dd></div>
+                <div><dt>"This list"</dt><dd><Kbd>"?"</Kbd></dd></div>
+            </dl>
+        </dialog>
+    }
+}

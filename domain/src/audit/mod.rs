@@ -1,0 +1,92 @@
+//! Who did what: append-only in the database, each row chained to the one before it by a hash.
+
+#[cfg(feature = "postgres")]
+pub mod store;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ids::PersonId, time::Time};
+
+/// One change, as the audit page and a key's history show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditRow {
+    /// 1, 2, 3 … within the organization, without gaps.
+    pub seq: i64,
+    pub at: Time,
+    pub actor: String,
+    pub actor_id: Option<PersonId>,
+    /// `api_key.created`, `member.removed`
+    pub action: String,
+    /// The thing it was done to: its id and its name then.
+    pub subject: String,
+    pub subject_name: String,
+    /// Changed fields: name, before, after. Never secrets.
+    pub changes: Vec<Change>,
+    pub ip: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub field: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+impl Change {
+    pub fn new(field: &str, before: Option<String>, after: Option<String>) -> Self {
+        Self { field: field.into(), before, after }
+    }
+}
+
+/// "created this key", for the action `api_key.created`.
+pub fn sentence(action: &str) -> &'static str {
+    match action {
+        "organization.created" => "created the organization",
+        "organization.renamed" => "renamed the organization",
+        "member.joined" => "joined",
+        "member.role_changed" => "changed the role of",
+        "member.removed" => "removed",
+        "invitation.created" => "invited",
+        "invitation.revoked" => "withdrew the invitation of",
+        "person.signed_in" => "signed in",
+        "person.password_changed" => "changed the password of",
+        "person.renamed" => "changed the name of",
+        "person.sessions_ended" => "ended sessions of",
+        "api_key.created" => "created the key",
+        "api_key.edited" => "edited the key",
+        "api_key.regenerated" => "regenerated the key",
+        "api_key.old_secret_retired" => "retired the old secret of",
+        "api_key.disabled" => "disabled the key",
+        "api_key.enabled" => "enabled the key",
+        "api_key.revoked" => "revoked the key",
+        "api_key.denial_spike" => "saw many refused calls on the key",
+        "api_key.expiring" => "saw the coming expiry of the key",
+        _ => "changed",
+    }
+}
+
+/// All actions, for the filter of the audit page.
+pub const ACTIONS: &[&str] = &[
+    "organization.created",
+    "organization.renamed",
+    "member.joined",
+    "member.role_changed",
+    "member.removed",
+    "invitation.created",
+    "invitation.revoked",
+    "person.signed_in",
+    "person.password_changed",
+    "person.sessions_ended",
+    "person.renamed",
+    "api_key.created",
+    "api_key.edited",
+    "api_key.regenerated",
+    "api_key.old_secret_retired",
+    "api_key.disabled",
+    "api_key.enabled",
+    "api_key.revoked",
+    "api_key.denial_spike",
+    "api_key.expiring",
+];

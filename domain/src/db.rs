@@ -1,0 +1,86 @@
+//! The two database pools, and with them the two walls between organizations.
+//!
+//! [`Db::tenant`] opens a transaction under the role `bouncer_app`, which sees the rows of one organization only,
+//! whatever the statement says. [`Db::system`] is the owner of the tables, for the gate, the workers and sign-in.
+
+use std::time::Duration;
+
+use sqlx::{
+    PgPool, Postgres, Transaction,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{error::Result, ids::OrgId};
+
+/// The embedded migrations.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a caller waits for a free connection before it is told that the database cannot be reached.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub struct Db {
+    system: PgPool,
+    tenant: PgPool,
+}
+
+impl Db {
+    /// Opens both pools lazily: the first use connects, and a database that comes back is found again.
+    pub fn open(options: PgConnectOptions, max_connections: u32) -> Self {
+        let pool = || {
+            PgPoolOptions::new()
+                .max_connections(max_connections.div_ceil(2).max(2))
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                // Without a test, the first callers after a restart of the database would get its broken connections.
+                .test_before_acquire(true)
+        };
+        Self {
+            system: pool().connect_lazy_with(options.clone()),
+            tenant: pool()
+                .after_connect(|connection, _| {
+                    Box::pin(async move {
+                        sqlx::query("set role bouncer_app").execute(connection).await?;
+                        Ok(())
+                    })
+                })
+                .connect_lazy_with(options),
+        }
+    }
+
+    /// As [`Db::open`], and makes sure that the database answers.
+    pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<Self> {
+        let db = Self::open(options, max_connections);
+        db.ping().await?;
+        Ok(db)
+    }
+
+    /// Brings the schema up to date. Servers that start together wait for each other.
+    pub async fn migrate(&self) -> Result<()> {
+        MIGRATOR.run(&self.system).await.map_err(crate::Error::internal)
+    }
+
+    pub fn system(&self) -> &PgPool {
+        &self.system
+    }
+
+    /// A transaction that sees one organization.
+    pub async fn tenant(&self, organization: OrgId) -> Result<Transaction<'static, Postgres>> {
+        let mut tx = self.tenant.begin().await?;
+        sqlx::query("select set_config('bouncer.organization', $1, true)")
+            .bind(organization.0.to_string())
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx)
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("select 1").execute(&self.system).await?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.tenant.close().await;
+        self.system.close().await;
+    }
+}

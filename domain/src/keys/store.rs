@@ -1,0 +1,841 @@
+//! Keys in the database: every change is one transaction of row, audit row and notification.
+
+use std::collections::HashMap;
+
+use chrono::{TimeDelta, Utc};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
+use uuid::Uuid;
+
+use super::{
+    ApiKey, ApiKeyRow, Caller, Environment, FreshKey, HourBar, InUse, KeyFilter, KeyHash, KeyList, KeySort, KeyStats,
+    LastUse, NewApiKey, OldSecret, Overlap, PageAt, RecentTraffic, Scope, StatusFilter, list::PER_PAGE, token,
+};
+use crate::{
+    Db, Error,
+    audit::{self, AuditRow, Change},
+    error::{OnConstraint, Result, constraint},
+    ids::{KeyId, OrgId, PersonId, SecretId},
+    people::Actor,
+    throttle::Throttle,
+    time::{self, Time},
+    usage::store::hour_of,
+};
+
+/// Days that "in use" looks back.
+const IN_USE_DAYS: i64 = 7;
+const EXPORT_MAX: u32 = 50_000;
+
+/// A key that was just made or regenerated, with the only copy of its text.
+pub struct Issued {
+    pub id: KeyId,
+    pub name: String,
+    pub hint: String,
+    pub environment: Environment,
+    pub text: SecretString,
+}
+
+const COLUMNS: &str =
+    "k.id, k.organization_id, k.name, k.description, k.environment, k.hint, k.scope_group, k.scopes, k.throttle,
+    k.allowed_ips, k.rate_limit, k.expires_at, k.disabled_at, k.revoked_at, k.revoked_by, k.created_at, k.created_by,
+    k.created_by_name, k.version, k.last_used_at, k.last_used_ip, k.last_used_user_agent, k.first_used_at";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    organization_id: Uuid,
+    name: String,
+    description: String,
+    environment: String,
+    hint: String,
+    scope_group: Option<String>,
+    scopes: Vec<String>,
+    throttle: Json<Throttle>,
+    allowed_ips: Vec<ipnet::IpNet>,
+    rate_limit: Option<i32>,
+    expires_at: Option<Time>,
+    disabled_at: Option<Time>,
+    revoked_at: Option<Time>,
+    revoked_by: Option<String>,
+    created_at: Time,
+    created_by: Option<Uuid>,
+    created_by_name: String,
+    version: i32,
+    last_used_at: Option<Time>,
+    last_used_ip: Option<ipnet::IpNet>,
+    last_used_user_agent: String,
+}
+
+impl Row {
+    fn into_key(self) -> ApiKey {
+        ApiKey {
+            id: KeyId(self.id),
+            organization_id: OrgId(self.organization_id),
+            name: self.name,
+            description: self.description,
+            // The column has a check constraint; anything else would be a test key at worst.
+            environment: Environment::parse(&self.environment).unwrap_or(Environment::Test),
+            hint: self.hint,
+            scope_group: self.scope_group,
+            scopes: self.scopes.iter().filter_map(|s| Scope::parse(s)).collect(),
+            throttle: self.throttle.0,
+            allowed_ips: self.allowed_ips,
+            rate_limit: self.rate_limit.map(i32::unsigned_abs),
+            expires_at: self.expires_at,
+            disabled_at: self.disabled_at,
+            revoked_at: self.revoked_at,
+            revoked_by: self.revoked_by,
+            created_at: self.created_at,
+            created_by: self.created_by.map(PersonId),
+            created_by_name: self.created_by_name,
+            version: self.version,
+            last_use: self.last_used_at.map(|at| LastUse {
+                at,
+                ip: self.last_used_ip.map(|net| net.addr()),
+                user_agent: self.last_used_user_agent,
+            }),
+            old_secret: None,
+        }
+    }
+}
+
+/// What a cursor carries: the sort value of a row as text (null: no value) and its id.
+#[derive(Serialize, Deserialize)]
+struct Cursor(Option<String>, Uuid);
+
+impl Cursor {
+    fn encode(&self) -> String {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// A cursor that was tampered with is none: the list begins at the start.
+    fn decode(text: &str) -> Option<Self> {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+    }
+}
+
+/// The expression a list is sorted by, and the type its cursor text has. Keys never used count as used in the year 1,
+/// so that the order has no nulls and one comparison of rows does for keyset paging.
+fn sort_expression(sort: KeySort) -> (&'static str, &'static str) {
+    match sort {
+        KeySort::Created => ("k.created_at", "timestamptz"),
+        KeySort::Name => ("lower(k.name)", "text"),
+        KeySort::Status => ("api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ", "integer"),
+        KeySort::LastUsed => ("coalesce(k.last_used_at, '0001-01-01Z')", "timestamptz"),
+    }
+}
+
+fn push_sort(query: &mut QueryBuilder<Postgres>, sort: KeySort, now: Time) {
+    query.push(sort_expression(sort).0);
+    if sort == KeySort::Status {
+        query.push_bind(now).push(")");
+    }
+}
+
+fn push_filter(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: &KeyFilter, now: Time) {
+    query.push(" where k.organization_id = ").push_bind(organization.0);
+    match filter.status {
+        // Someone who looks for a certain key or state wants it found, revoked or not.
+        None if filter.hash.is_some() => {}
+        None => drop(query.push(" and k.revoked_at is null")),
+        Some(StatusFilter::Revoked) => drop(query.push(" and k.revoked_at is not null")),
+        Some(StatusFilter::Rotating) => {
+            query.push(" and k.revoked_at is null and exists (select from api_key_secrets s where s.key_id = k.id and s.ends_at > ").push_bind(now).push(")");
+        }
+        Some(state) => {
+            let number = match state {
+                StatusFilter::Expiring => 1,
+                StatusFilter::Disabled => 2,
+                StatusFilter::Expired => 3,
+                _ => 0,
+            };
+            query
+                .push(" and api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ")
+                .push_bind(now)
+                .push(") = ")
+                .push_bind(number);
+        }
+    }
+    if let Some(hash) = &filter.hash {
+        let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
+        query.push(" and k.id in (select key_id from api_key_secrets where hash = ").push_bind(bytes).push(")");
+    }
+    let q = filter.q.trim();
+    if let Ok(id) = q.parse::<KeyId>() {
+        query.push(" and k.id = ").push_bind(id.0);
+    } else if !q.is_empty() {
+        let pattern = format!("%{}%", q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        query.push(" and (lower(k.name) like ").push_bind(pattern.clone());
+        query.push(" or lower(k.hint) like ").push_bind(pattern.clone());
+        query.push(" or lower(k.description) like ").push_bind(pattern).push(")");
+    }
+    if let Some(environment) = filter.environment {
+        query.push(" and k.environment = ").push_bind(environment.as_str());
+    }
+    if let Some(scope) = filter.scope {
+        query.push(" and ").push_bind(scope.as_str()).push(" = any(k.scopes)");
+    }
+    if let Some(creator) = filter.creator {
+        query.push(" and k.created_by = ").push_bind(creator.0);
+    }
+    if filter.no_expiry {
+        query.push(" and k.expires_at is null");
+    }
+    if filter.no_ip_list {
+        query.push(" and k.allowed_ips = '{}'");
+    }
+    if filter.idle {
+        query.push(" and coalesce(k.last_used_at, k.created_at) < ").push_bind(now - TimeDelta::days(30));
+    }
+}
+
+/// One page of keys.
+pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<KeyList> {
+    let per_page = if PER_PAGE.contains(&filter.per_page) { filter.per_page } else { PER_PAGE[0] };
+    let mut tx = db.tenant(organization).await?;
+    let (keys, more, backwards, start) = page(&mut tx, organization, filter, per_page, now).await?;
+    let mut count = QueryBuilder::new("select count(*) from api_keys k");
+    push_filter(&mut count, organization, filter, now);
+    let total: i64 = count.build_query_scalar().fetch_one(&mut *tx).await?;
+    let shown = keys.len() as i64;
+    let first_number = match (&filter.at, &start) {
+        (PageAt::First, _) | (_, None) => 1,
+        (PageAt::Last, _) => total - shown + 1,
+        _ => rank(&mut tx, organization, filter, keys.first(), now).await?,
+    };
+    let edge =
+        |key: Option<&(ApiKey, Option<String>)>| key.map(|(key, value)| Cursor(value.clone(), key.id.0).encode());
+    let (has_previous, has_next) = (first_number > 1, if backwards { first_number + shown <= total } else { more });
+    let (previous, next) = (edge(keys.first()).filter(|_| has_previous), edge(keys.last()).filter(|_| has_next));
+    let creators = sqlx::query!(
+        r#"select distinct created_by as "id!", created_by_name as name from api_keys
+           where organization_id = $1 and created_by is not null order by 2 limit 100"#,
+        organization.0,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let none_yet = total == 0
+        && !sqlx::query_scalar!(
+            r#"select exists(select from api_keys where organization_id = $1) as "some!""#,
+            organization.0
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+    let keys = keys.into_iter().map(|(key, _)| key).collect();
+    Ok(KeyList {
+        rows: complete(&mut tx, organization, keys, now).await?,
+        total,
+        first_number,
+        previous,
+        next,
+        creators: creators.into_iter().map(|row| (PersonId(row.id), row.name)).collect(),
+        none_yet,
+    })
+}
+
+type Page = (Vec<(ApiKey, Option<String>)>, bool, bool, Option<()>);
+
+/// The keys of a page with their sort values, whether there are more in its direction, and which direction that is.
+async fn page(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    filter: &KeyFilter,
+    per_page: u32,
+    now: Time,
+) -> Result<Page> {
+    let (cursor, backwards) = match &filter.at {
+        PageAt::First => (None, false),
+        PageAt::Last => (None, true),
+        PageAt::After(text) => (Cursor::decode(text), false),
+        PageAt::Before(text) => (Cursor::decode(text), true),
+    };
+    // A broken cursor leads to the first page.
+    let backwards = backwards && (cursor.is_some() || filter.at == PageAt::Last);
+    let descending = filter.descending != backwards;
+    let (_, cast) = sort_expression(filter.sort);
+    let mut query = QueryBuilder::new("select ");
+    query.push(COLUMNS).push(", (");
+    push_sort(&mut query, filter.sort, now);
+    query.push(")::text as sort_value from api_keys k");
+    push_filter(&mut query, organization, filter, now);
+    let known_start = cursor.is_some() || filter.at == PageAt::Last;
+    if let Some(Cursor(value, id)) = cursor {
+        query.push(" and (");
+        push_sort(&mut query, filter.sort, now);
+        query.push(if descending { ", k.id) < (" } else { ", k.id) > (" });
+        query.push_bind(value).push("::").push(cast).push(", ").push_bind(id).push(")");
+    }
+    query.push(" order by ");
+    push_sort(&mut query, filter.sort, now);
+    query.push(if descending { " desc, k.id desc limit " } else { " asc, k.id asc limit " });
+    query.push_bind(i64::from(per_page) + 1);
+
+    #[derive(sqlx::FromRow)]
+    struct Sorted {
+        #[sqlx(flatten)]
+        row: Row,
+        sort_value: Option<String>,
+    }
+    let mut rows: Vec<Sorted> = query.build_query_as().fetch_all(tx).await.map_err(|error| match &error {
+        // A tampered cursor whose value does not fit the sort column.
+        sqlx::Error::Database(db) if db.code().is_some_and(|c| c.starts_with("22")) => Error::NotFound,
+        _ => error.into(),
+    })?;
+    let more = rows.len() > per_page as usize;
+    rows.truncate(per_page as usize);
+    if backwards {
+        rows.reverse();
+    }
+    let keys = rows.into_iter().map(|r| (r.row.into_key(), r.sort_value)).collect();
+    Ok((keys, more, backwards, known_start.then_some(())))
+}
+
+/// The place of a key in the filtered order, from 1.
+async fn rank(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    filter: &KeyFilter,
+    first: Option<&(ApiKey, Option<String>)>,
+    now: Time,
+) -> Result<i64> {
+    let Some((key, value)) = first else { return Ok(1) };
+    let (_, cast) = sort_expression(filter.sort);
+    let mut query = QueryBuilder::new("select count(*) + 1 from api_keys k");
+    push_filter(&mut query, organization, filter, now);
+    query.push(" and (");
+    push_sort(&mut query, filter.sort, now);
+    query.push(if filter.descending { ", k.id) > (" } else { ", k.id) < (" });
+    query.push_bind(value.clone()).push("::").push(cast).push(", ").push_bind(key.id.0).push(")");
+    Ok(query.build_query_scalar().fetch_one(tx).await?)
+}
+
+/// Adds what stands in other tables: old secrets, the last 24 hours, and with them the status.
+async fn complete(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    mut keys: Vec<ApiKey>,
+    now: Time,
+) -> Result<Vec<ApiKeyRow>> {
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.id.0).collect();
+    let old = sqlx::query!(
+        r#"select distinct on (key_id) id, key_id, hint, ends_at as "ends_at!" from api_key_secrets
+           where organization_id = $1 and key_id = any($2) and ends_at > $3 order by key_id, ends_at desc"#,
+        organization.0,
+        &ids,
+        now,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut old: HashMap<Uuid, OldSecret> = old
+        .into_iter()
+        .map(|row| (row.key_id, OldSecret { id: SecretId(row.id), hint: row.hint, until: row.ends_at }))
+        .collect();
+    let this_hour = hour_of(now);
+    let traffic = sqlx::query!(
+        r#"select key_id, grain, bucket, (outcome = 'allowed') as "allowed!", (outcome = 'rate_limited') as "limited!",
+                  sum(calls)::bigint as "calls!"
+           from usage_rollups
+           where organization_id = $1 and key_id = any($2)
+             and ((grain = 'hour' and bucket > $3 and bucket <= $4) or (grain = 'minute' and bucket > $5 and outcome = 'rate_limited'))
+           group by 1, 2, 3, 4, 5"#,
+        organization.0,
+        &ids,
+        this_hour - TimeDelta::hours(24),
+        this_hour,
+        now - TimeDelta::minutes(2),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut hours: HashMap<Uuid, Vec<HourBar>> = HashMap::new();
+    let mut recent: HashMap<Uuid, RecentTraffic> = HashMap::new();
+    for row in traffic {
+        let recent = recent.entry(row.key_id).or_default();
+        if row.grain == "minute" {
+            recent.limited_now += row.calls;
+            continue;
+        }
+        let ago = (this_hour - row.bucket).num_hours();
+        let bars = hours.entry(row.key_id).or_insert_with(|| vec![HourBar::default(); 24]);
+        if let Some(bar) = usize::try_from(23 - ago).ok().and_then(|i| bars.get_mut(i)) {
+            *(if row.allowed { &mut bar.allowed } else { &mut bar.denied }) += row.calls;
+        }
+        if ago <= 1 {
+            *(if row.allowed { &mut recent.allowed } else { &mut recent.denied }) += row.calls;
+        }
+    }
+    for key in &mut keys {
+        key.old_secret = old.remove(&key.id.0);
+    }
+    Ok(keys
+        .into_iter()
+        .map(|key| ApiKeyRow {
+            status: key.status(recent.remove(&key.id.0).unwrap_or_default(), now),
+            hours: hours.remove(&key.id.0).unwrap_or_else(|| vec![HourBar::default(); 24]),
+            key,
+        })
+        .collect())
+}
+
+/// Everything that matches, up to 50,000 keys, for the CSV file.
+pub async fn export(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Vec<ApiKeyRow>> {
+    let mut tx = db.tenant(organization).await?;
+    let all = KeyFilter { at: PageAt::First, ..filter.clone() };
+    let (keys, ..) = page(&mut tx, organization, &all, EXPORT_MAX, now).await?;
+    complete(&mut tx, organization, keys.into_iter().map(|(key, _)| key).collect(), now).await
+}
+
+/// One key, revoked or not.
+pub async fn get(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<ApiKeyRow> {
+    let mut tx = db.tenant(organization).await?;
+    let key = load(&mut tx, organization, id, "").await?;
+    complete(&mut tx, organization, vec![key], now).await?.pop().ok_or(Error::NotFound)
+}
+
+async fn load(tx: &mut PgConnection, organization: OrgId, id: KeyId, lock: &str) -> Result<ApiKey> {
+    let mut query = QueryBuilder::new("select ");
+    query.push(COLUMNS).push(" from api_keys k where k.organization_id = ").push_bind(organization.0);
+    query.push(" and k.id = ").push_bind(id.0).push(lock);
+    let row: Row = query.build_query_as().fetch_optional(tx).await?.ok_or(Error::NotFound)?;
+    Ok(row.into_key())
+}
+
+/// The key for a change: locked, and not revoked.
+async fn load_for_change(tx: &mut PgConnection, actor: &Actor, id: KeyId) -> Result<ApiKey> {
+    may_manage(actor)?;
+    let key = load(tx, actor.organization_id, id, " for update").await?;
+    match key.revoked_at {
+        Some(at) => {
+            let by = key.revoked_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+            Err(Error::Conflict(format!(
+                "The key “{}” was revoked on {}{by}. Create a new one.",
+                key.name,
+                time::date(at, Utc::now())
+            )))
+        }
+        None => Ok(key),
+    }
+}
+
+fn may_manage(actor: &Actor) -> Result<()> {
+    if actor.may_manage_keys() {
+        Ok(())
+    } else {
+        Err(Error::Forbidden("Your role is Viewer. Ask an admin to make you a developer to manage keys.".into()))
+    }
+}
+
+fn name_taken(name: &str) -> impl FnOnce() -> Error + '_ {
+    move || Error::field("name", format!("There is already a key named “{name}”. Choose another name."))
+}
+
+/// Makes a key.
+///
+/// # Errors
+/// `Invalid` when the name is taken; `Conflict` when the same submission made a key already.
+pub async fn create(db: &Db, actor: &Actor, new: NewApiKey, submission: Option<Uuid>, prefix: &str) -> Result<Issued> {
+    may_manage(actor)?;
+    let id = KeyId::new();
+    let fresh = token::generate(prefix, new.environment);
+    let mut tx = db.tenant(actor.organization_id).await?;
+    // Before the insert: a second submission also violates the unique name, and that would be a puzzling answer.
+    if let Some(submission) = submission {
+        let made = sqlx::query_scalar!(
+            "select name from api_keys where organization_id = $1 and submission = $2",
+            actor.organization_id.0,
+            submission
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(name) = made {
+            return Err(already_made(&name));
+        }
+    }
+    sqlx::query!(
+        "insert into api_keys (id, organization_id, name, description, environment, hint, scope_group, scopes, throttle,
+                               allowed_ips, rate_limit, expires_at, created_by, created_by_name, submission)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        id.0,
+        actor.organization_id.0,
+        new.name,
+        new.description,
+        new.environment.as_str(),
+        fresh.hint,
+        new.scope_group,
+        &scope_texts(&new),
+        Json(new.throttle) as _,
+        &new.allowed_ips,
+        new.rate_limit.map(u32::cast_signed),
+        new.expires_at,
+        actor.person_id.map(|p| p.0),
+        actor.name,
+        submission,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("api_keys_submission_key") => already_made(&new.name),
+        Some("api_keys_name_key") => name_taken(&new.name)(),
+        _ => error.into(),
+    })?;
+    insert_secret(&mut tx, actor.organization_id, id, &fresh).await?;
+    let changes = changes(None, &new);
+    note(&mut tx, actor, "api_key.created", id, &new.name, changes).await?;
+    tx.commit().await?;
+    Ok(Issued { id, name: new.name, hint: fresh.hint, environment: new.environment, text: fresh.text })
+}
+
+fn already_made(name: &str) -> Error {
+    Error::Conflict(format!(
+        "The key “{name}” was already created by this form. If you did not copy it, regenerate it from its menu."
+    ))
+}
+
+fn scope_texts(new: &NewApiKey) -> Vec<String> {
+    new.scopes.iter().map(|s| s.as_str().to_owned()).collect()
+}
+
+async fn insert_secret(tx: &mut PgConnection, organization: OrgId, key: KeyId, fresh: &FreshKey) -> Result<()> {
+    sqlx::query!(
+        "insert into api_key_secrets (id, organization_id, key_id, hash, hint) values ($1, $2, $3, $4, $5)",
+        SecretId::new().0,
+        organization.0,
+        key.0,
+        &fresh.hash.0[..],
+        fresh.hint,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn note(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    action: &'static str,
+    id: KeyId,
+    name: &str,
+    changes: Vec<Change>,
+) -> Result<()> {
+    audit::store::append(
+        tx,
+        actor,
+        audit::store::Entry { action, subject: id.to_string(), subject_name: name, changes },
+    )
+    .await
+}
+
+/// The fields that differ, in words. Without `before`, what a new key has.
+fn changes(before: Option<&ApiKey>, after: &NewApiKey) -> Vec<Change> {
+    let limit = |n: Option<u32>| n.map_or("none".to_owned(), |n| format!("{n} an hour"));
+    let expiry = |at: Option<Time>| at.map_or("never".to_owned(), time::exact);
+    let ips = |list: &[ipnet::IpNet]| match list.len() {
+        0 => "any".to_owned(),
+        n if n > 20 => format!(
+            "{} and {} more",
+            list[..20].iter().map(super::form::show_net).collect::<Vec<_>>().join(", "),
+            n - 20
+        ),
+        _ => list.iter().map(super::form::show_net).collect::<Vec<_>>().join(", "),
+    };
+    let scopes = |set: super::ScopeSet| set.iter().map(Scope::as_str).collect::<Vec<_>>().join(", ");
+    let pairs = [
+        ("name", before.map(|k| k.name.clone()), after.name.clone()),
+        ("description", before.map(|k| k.description.clone()), after.description.clone()),
+        ("environment", before.map(|k| k.environment.as_str().to_owned()), after.environment.as_str().to_owned()),
+        ("throttle", before.map(|k| k.throttle.mode.sentence()), after.throttle.mode.sentence()),
+        ("max queue", before.map(|k| k.throttle.max_queue.to_string()), after.throttle.max_queue.to_string()),
+        ("scopes", before.map(|k| scopes(k.scopes)), scopes(after.scopes)),
+        ("allowed IP addresses", before.map(|k| ips(&k.allowed_ips)), ips(&after.allowed_ips)),
+        ("rate limit", before.map(|k| limit(k.rate_limit)), limit(after.rate_limit)),
+        ("expires", before.map(|k| expiry(k.expires_at)), expiry(after.expires_at)),
+    ];
+    pairs
+        .into_iter()
+        .filter(|(_, before, after)| before.as_ref() != Some(after) && !(before.is_none() && after.is_empty()))
+        .map(|(field, before, after)| Change::new(field, before, Some(after)))
+        .collect()
+}
+
+/// Changes everything but the secret and the environment.
+///
+/// # Errors
+/// `Conflict` when somebody else changed the key after `version`.
+pub async fn edit(db: &Db, actor: &Actor, id: KeyId, version: i32, new: NewApiKey) -> Result<()> {
+    let mut tx = db.tenant(actor.organization_id).await?;
+    let before = load_for_change(&mut tx, actor, id).await?;
+    if before.version != version {
+        return Err(Error::Conflict(
+            "Somebody else changed this key while you were editing it. Reload to see their change, then make yours."
+                .into(),
+        ));
+    }
+    let new = NewApiKey { environment: before.environment, ..new };
+    let changes = changes(Some(&before), &new);
+    if changes.is_empty() && before.scope_group == new.scope_group {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update api_keys set name = $3, description = $4, scope_group = $5, scopes = $6, throttle = $7, allowed_ips = $8,
+                rate_limit = $9, expires_at = $10, version = version + 1,
+                expiry_warned = case when expires_at is distinct from $10 then null else expiry_warned end
+         where organization_id = $1 and id = $2",
+        actor.organization_id.0,
+        id.0,
+        new.name,
+        new.description,
+        new.scope_group,
+        &scope_texts(&new),
+        Json(new.throttle) as _,
+        &new.allowed_ips,
+        new.rate_limit.map(u32::cast_signed),
+        new.expires_at,
+    )
+    .execute(&mut *tx)
+    .await
+    .on_constraint("api_keys_name_key", name_taken(&new.name))?;
+    note(&mut tx, actor, "api_key.edited", id, &new.name, changes).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Disables or enables keys; those that already are, and revoked ones, stay as they are. Returns how many changed.
+pub async fn set_disabled(db: &Db, actor: &Actor, ids: &[KeyId], disabled: bool) -> Result<u64> {
+    may_manage(actor)?;
+    let mut tx = db.tenant(actor.organization_id).await?;
+    if let [id] = ids {
+        load_for_change(&mut tx, actor, *id).await?;
+    }
+    let changed = sqlx::query!(
+        "update api_keys k set disabled_at = case when $3 then now() end, version = version + 1
+         from (select id from api_keys where organization_id = $1 and id = any($2) order by id for update) due
+         where k.id = due.id and k.revoked_at is null and (k.disabled_at is null) = $3
+         returning k.id, k.name",
+        actor.organization_id.0,
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+        disabled,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let action = if disabled { "api_key.disabled" } else { "api_key.enabled" };
+    for key in &changed {
+        note(&mut tx, actor, action, KeyId(key.id), &key.name, vec![]).await?;
+    }
+    tx.commit().await?;
+    Ok(changed.len() as u64)
+}
+
+/// Revokes keys for ever; already revoked ones stay as they are. Returns how many changed.
+pub async fn revoke(db: &Db, actor: &Actor, ids: &[KeyId]) -> Result<u64> {
+    may_manage(actor)?;
+    let mut tx = db.tenant(actor.organization_id).await?;
+    if let [id] = ids {
+        load_for_change(&mut tx, actor, *id).await?;
+    }
+    let changed = sqlx::query!(
+        "update api_keys k set revoked_at = now(), revoked_by = $3, version = version + 1
+         from (select id from api_keys where organization_id = $1 and id = any($2) order by id for update) due
+         where k.id = due.id and k.revoked_at is null
+         returning k.id, k.name",
+        actor.organization_id.0,
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+        actor.name,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for key in &changed {
+        note(&mut tx, actor, "api_key.revoked", KeyId(key.id), &key.name, vec![]).await?;
+    }
+    tx.commit().await?;
+    Ok(changed.len() as u64)
+}
+
+/// A new secret for the same key. The replaced one goes on working for `overlap`, but never beyond the key's own end;
+/// secrets replaced earlier end now.
+pub async fn regenerate(db: &Db, actor: &Actor, id: KeyId, overlap: Overlap, prefix: &str) -> Result<Issued> {
+    let mut tx = db.tenant(actor.organization_id).await?;
+    let key = load_for_change(&mut tx, actor, id).await?;
+    let fresh = token::generate(prefix, key.environment);
+    sqlx::query!(
+        "update api_key_secrets
+         set ends_at = case when ends_at is null then now() + make_interval(secs => $3) else least(ends_at, now()) end
+         where organization_id = $1 and key_id = $2 and (ends_at is null or ends_at > now())",
+        actor.organization_id.0,
+        id.0,
+        overlap.seconds() as f64,
+    )
+    .execute(&mut *tx)
+    .await?;
+    insert_secret(&mut tx, actor.organization_id, id, &fresh).await?;
+    sqlx::query!(
+        "update api_keys set hint = $3, version = version + 1 where organization_id = $1 and id = $2",
+        actor.organization_id.0,
+        id.0,
+        fresh.hint,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let changes = vec![
+        Change::new("key", Some(key.hint.clone()), Some(fresh.hint.clone())),
+        Change::new("old key stops", None, Some(overlap.label().to_lowercase())),
+    ];
+    note(&mut tx, actor, "api_key.regenerated", id, &key.name, changes).await?;
+    tx.commit().await?;
+    Ok(Issued { id, name: key.name, hint: fresh.hint, environment: key.environment, text: fresh.text })
+}
+
+/// Ends the replaced secret now.
+pub async fn retire_old_secret(db: &Db, actor: &Actor, id: KeyId) -> Result<()> {
+    let mut tx = db.tenant(actor.organization_id).await?;
+    let key = load_for_change(&mut tx, actor, id).await?;
+    let retired = sqlx::query_scalar!(
+        "update api_key_secrets set ends_at = now() where organization_id = $1 and key_id = $2 and ends_at > now() returning hint",
+        actor.organization_id.0,
+        id.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(hint) = retired else {
+        return Err(Error::Conflict(format!("The old secret of “{}” has already ended.", key.name)));
+    };
+    sqlx::query!(
+        "update api_keys set version = version + 1 where organization_id = $1 and id = $2",
+        actor.organization_id.0,
+        id.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    note(&mut tx, actor, "api_key.old_secret_retired", id, &key.name, vec![Change::new("old key", Some(hint), None)])
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The figures of one key. Messages are counted from the day that Bouncer sends them; until then there are none.
+pub async fn stats(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<KeyStats> {
+    let mut tx = db.tenant(organization).await?;
+    load(&mut tx, organization, id, "").await?;
+    let since = now - TimeDelta::days(30);
+    let sums = sqlx::query!(
+        r#"select coalesce(sum(calls), 0)::bigint as "requests!",
+                  coalesce(sum(calls) filter (where status >= 400), 0)::bigint as "errors!",
+                  coalesce(sum(calls) filter (where outcome <> 'allowed'), 0)::bigint as "denied!"
+           from usage_rollups where organization_id = $1 and key_id = $2 and grain = 'day' and bucket > $3"#,
+        organization.0,
+        id.0,
+        since,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let top = sqlx::query!(
+        r#"select endpoint, sum(calls)::bigint as "calls!" from usage_rollups
+           where organization_id = $1 and key_id = $2 and grain = 'day' and bucket > $3
+           group by endpoint order by 2 desc, 1 limit 5"#,
+        organization.0,
+        id.0,
+        since,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(KeyStats {
+        requests: sums.requests,
+        errors: sums.errors,
+        denied: sums.denied,
+        top_endpoints: top.into_iter().map(|row| (row.endpoint, row.calls)).collect(),
+        ..KeyStats::default()
+    })
+}
+
+/// Who and what uses the key: before a revocation or the removal of a scope.
+pub async fn in_use(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<InUse> {
+    let mut tx = db.tenant(organization).await?;
+    load(&mut tx, organization, id, "").await?;
+    let scopes = sqlx::query!(
+        r#"select scope as "scope!", count(*) as "calls!" from request_log
+           where organization_id = $1 and key_id = $2 and at > $3 and outcome = 'allowed' and scope is not null
+           group by scope order by 2 desc"#,
+        organization.0,
+        id.0,
+        now - TimeDelta::days(IN_USE_DAYS),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(InUse {
+        callers: callers(&mut tx, organization, id, None, now).await?,
+        scopes: scopes.into_iter().filter_map(|row| Some((Scope::parse(&row.scope)?, row.calls))).collect(),
+        queued_messages: 0,
+    })
+}
+
+/// Who still calls with the replaced secret.
+pub async fn old_secret_callers(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<Vec<Caller>> {
+    let mut tx = db.tenant(organization).await?;
+    let old = sqlx::query!(
+        "select id, ends_at from api_key_secrets where organization_id = $1 and key_id = $2 and ends_at > $3 order by ends_at desc limit 1",
+        organization.0,
+        id.0,
+        now,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    match old {
+        // Calls from before the rotation say nothing about who has not changed over yet.
+        Some(old) => {
+            let since = sqlx::query_scalar!(
+                "select max(created_at) from api_key_secrets where organization_id = $1 and key_id = $2",
+                organization.0,
+                id.0
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            callers(&mut tx, organization, id, Some((SecretId(old.id), since.unwrap_or(now))), now).await
+        }
+        None => Ok(vec![]),
+    }
+}
+
+async fn callers(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    id: KeyId,
+    secret: Option<(SecretId, Time)>,
+    now: Time,
+) -> Result<Vec<Caller>> {
+    let since = secret.map_or(now - TimeDelta::days(IN_USE_DAYS), |(_, since)| since);
+    let rows = sqlx::query!(
+        r#"select ip, user_agent, count(*) as "calls!", max(at) as "last_at!" from request_log
+           where organization_id = $1 and key_id = $2 and at > $3 and ($4::uuid is null or secret_id = $4) and outcome = 'allowed'
+           group by ip, user_agent order by 4 desc limit 20"#,
+        organization.0,
+        id.0,
+        since,
+        secret.map(|(secret, _)| secret.0),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Caller {
+            ip: Some(row.ip.addr()),
+            user_agent: row.user_agent,
+            calls: row.calls,
+            last_at: row.last_at,
+        })
+        .collect())
+}
+
+/// What happened to the key, newest first.
+pub async fn history(db: &Db, organization: OrgId, id: KeyId) -> Result<Vec<AuditRow>> {
+    audit::store::of_subject(db, organization, &id.to_string()).await
+}
+
+/// For the command palette: id, name and hint of keys whose name begins with or contains the text.
+pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(KeyId, String, String)>> {
+    let filter =
+        KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };
+    let mut tx = db.tenant(organization).await?;
+    let (keys, ..) = page(&mut tx, organization, &filter, 8, Utc::now()).await?;
+    Ok(keys.into_iter().map(|(key, _)| (key.id, key.name, key.hint)).collect())
+}

@@ -1,0 +1,3 @@
+//! Text that must not be printed: no Debug output, no Serialize, wiped from memory when dropped.
+
+pub use secrecy::{ExposeSecret, SecretString};

@@ -1,0 +1,3 @@
+// Who the tests are.
+export const organization = "Acme";
+export const owner = { name: "Ada Lovelace", email: "ada@acme.example", password: "a small green lighthouse 41" };

@@ -1,0 +1,38 @@
+//! Tidies up: partitions ahead, old rows, ended sessions, expiry warnings; and keeps the gauges.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use domain::{Error, usage};
+
+use crate::{state::AppState, telemetry::COUNTERS};
+
+const EVERY: Duration = Duration::from_secs(600);
+/// After a failure, or while the database is away.
+const SOON: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Tidies at once, and every ten minutes until the state is stopped.
+pub async fn run(state: AppState) {
+    let mut next = tokio::time::Instant::now();
+    loop {
+        let up = state.db.ping().await.is_ok();
+        COUNTERS.database_up.set(if up { 1.0 } else { 0.0 });
+        COUNTERS.cached.set(state.keys.len() as f64);
+        if tokio::time::Instant::now() >= next {
+            let pause = match usage::store::housekeeping(&state.db, Utc::now()).await {
+                Ok(()) => EVERY,
+                Err(Error::Unavailable) => SOON,
+                Err(error) => {
+                    tracing::error!(%error, "housekeeping failed");
+                    SOON
+                }
+            };
+            next = tokio::time::Instant::now() + pause;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = state.stopped() => return,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Hears what changes: keys that must be forgotten at once on every server, and first calls for the radar.
+
+use std::time::Duration;
+
+use domain::ids::KeyId;
+use sqlx::postgres::{PgListener, PgNotification};
+use uuid::Uuid;
+
+use crate::{state::AppState, telemetry::COUNTERS};
+
+const KEYS: &str = "bouncer_keys";
+const CALLS: &str = "bouncer_calls";
+/// A connection that was cut without a word is noticed after this long.
+const SILENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Listens until the state is stopped.
+pub async fn run(state: AppState) {
+    tokio::select! {
+        () = listen_for_ever(&state) => {}
+        () = state.stopped() => {}
+    }
+    state.keys.set_listening(false);
+}
+
+async fn listen_for_ever(state: &AppState) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match connect(state).await {
+            Ok(mut listener) => {
+                // What changed before we listened was not heard.
+                state.keys.invalidate_all();
+                state.keys.set_listening(true);
+                COUNTERS.listening.set(1.0);
+                pause = Duration::from_millis(100);
+                let end = hear(state, &mut listener).await;
+                state.keys.set_listening(false);
+                COUNTERS.listening.set(0.0);
+                tracing::warn!(error = %end, "changes of keys cannot be heard; asking the database each second instead");
+            }
+            Err(error) => tracing::debug!(%error, "listening failed"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+async fn connect(state: &AppState) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(state.db.system()).await?;
+    // A lost connection must be seen, not mended silently: entries read meanwhile may be stale.
+    listener.eager_reconnect(false);
+    listener.listen_all([KEYS, CALLS]).await?;
+    Ok(listener)
+}
+
+/// Hears until the connection is lost; returns why.
+async fn hear(state: &AppState, listener: &mut PgListener) -> sqlx::Error {
+    loop {
+        match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => tell(state, &notification),
+            Ok(Ok(None)) => return sqlx::Error::PoolClosed,
+            Ok(Err(error)) => return error,
+            Err(_) => {
+                let ping = sqlx::query("select 1").execute(&mut *listener);
+                match tokio::time::timeout(PATIENCE, ping).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return error,
+                    Err(_) => return sqlx::Error::PoolTimedOut,
+                }
+            }
+        }
+    }
+}
+
+fn tell(state: &AppState, notification: &PgNotification) {
+    let payload = notification.payload();
+    // The trigger writes the bare UUID, our own code the id as people see it.
+    let Some(key) = payload.parse().ok().or_else(|| payload.parse::<Uuid>().ok().map(KeyId)) else {
+        tracing::warn!(payload, "a notification that is no key id");
+        // Something changed: rather ask once too often.
+        state.keys.invalidate_all();
+        return;
+    };
+    match notification.channel() {
+        // Nobody looking is no error.
+        CALLS => _ = state.radar.send(key),
+        _ => state.keys.invalidate_key(key),
+    }
+}

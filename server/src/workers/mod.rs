@@ -1,0 +1,19 @@
+//! What goes on in the background: the request log is written, changes are heard, old things are tidied away.
+
+pub mod housekeeping;
+pub mod listener;
+pub mod recorder;
+
+use tokio::task::JoinSet;
+
+use crate::state::AppState;
+
+/// Starts all workers; they end after [`AppState::stop`], the recorder after its last row is written.
+pub fn start(state: &AppState) -> JoinSet<()> {
+    let mut workers = JoinSet::new();
+    workers.spawn(recorder::run(state.clone()));
+    workers.spawn(recorder::share_windows(state.clone()));
+    workers.spawn(listener::run(state.clone()));
+    workers.spawn(housekeeping::run(state.clone()));
+    workers
+}
