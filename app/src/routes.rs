@@ -36,7 +36,7 @@ pub fn App() -> impl IntoView {
     Effect::new(move |_| browser::mark_root("data-hydrated", "true"));
 
     view! {
-        <Title formatter=|title| if title.is_empty() { "Bouncer".to_owned() } else { format!("{title} · Bouncer") }/>
+        <Title formatter=|title: String| if title.is_empty() { "Bouncer".to_owned() } else { format!("{title} · Bouncer") }/>
         <Router>
             <Routes fallback=|| view! { <NotFoundPage/> }>
                 <Route path=path!("/") view=|| view! { <Redirect path=HOME/> } ssr=SsrMode::Async/>

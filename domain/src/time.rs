@@ -34,9 +34,9 @@ pub fn exact(at: Time) -> String {
 /// "4.2 s", "1 min", "2 min 30 s", from milliseconds.
 pub fn duration_ms(ms: u64) -> String {
     match ms {
-        0..60_000 if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        0..60_000 if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         0..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ if ms / 1000 % 60 == 0 => format!("{} min", ms / 60_000),
+        _ if (ms / 1000).is_multiple_of(60) => format!("{} min", ms / 60_000),
         _ => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
     }
 }

@@ -141,6 +141,7 @@ fn Frame(
     let title_id = format!("{id}-title");
     let text_id = format!("{id}-text");
     let described = text_id.clone();
+    let labelled = title_id.clone();
     view! {
         <dialog
             node_ref=node
@@ -148,7 +149,7 @@ fn Frame(
             class=class
             open
             role=alert.then_some("alertdialog")
-            aria-labelledby=title_id.clone()
+            aria-labelledby=labelled
             aria-describedby=move || description.get().map(|_| described.clone())
             on:cancel=cancel
             on:click=keep_open

@@ -86,9 +86,8 @@ pub fn Pager(
 #[component]
 pub fn CursorPager(
     /// The newest rows, when these are not they.
-    #[prop(optional, into)]
     first_href: Option<String>,
-    #[prop(optional, into)] next_href: Option<String>,
+    next_href: Option<String>,
 ) -> impl IntoView {
     view! {
         <nav class="pager" aria-label="Pages">

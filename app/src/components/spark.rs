@@ -17,12 +17,13 @@ pub fn Spark(bars: Vec<HourBar>) -> impl IntoView {
         (0, 0) => "No calls in 24 hours".to_owned(),
         _ => format!("Last 24 hours: {allowed} allowed, {denied} denied"),
     };
+    let label = words.clone();
     let width = bars.len().max(1) * WIDTH;
     view! {
         <svg
             class="spark"
             role="img"
-            aria-label=words.clone()
+            aria-label=label
             viewBox=format!("0 0 {width} 24")
             width=width
             height="24"

@@ -21,7 +21,7 @@ pub struct Offered {
 
 /// What the link offers. The link itself is the right to see it.
 #[server(endpoint = "invitations/offer")]
-pub async fn invitation_offer(token: String) -> Result<Offered, AppError> {
+pub async fn load_offer(token: String) -> Result<Offered, AppError> {
     use crate::{flash, session};
     session::no_store();
     let state = session::state()?;
@@ -57,7 +57,7 @@ pub async fn accept_invitation(
 pub fn InvitePage() -> impl IntoView {
     let params = use_params_map();
     let token = move || params.with(|params| params.get("token").unwrap_or_default());
-    let offered = Resource::new_blocking(token, invitation_offer);
+    let offered = Resource::new_blocking(token, load_offer);
     let action = ServerAction::<AcceptInvitation>::new();
     view! {
         <Title text="Invitation"/>

@@ -25,7 +25,7 @@ pub struct Doorstep {
 
 /// Sends those away who need not sign in: nobody can before the organization is there, and some have done so already.
 #[server(endpoint = "session/doorstep")]
-pub async fn doorstep(next: String) -> Result<Doorstep, AppError> {
+pub async fn load_doorstep(next: String) -> Result<Doorstep, AppError> {
     use crate::{flash, session};
     let state = session::state()?;
     if !domain::people::sign_in::is_set_up(&state.db).await? {
@@ -75,7 +75,7 @@ pub async fn sign_out() -> Result<(), AppError> {
 pub fn SignInPage() -> impl IntoView {
     let query = use_query_map();
     let next = move || query.with_untracked(|query| query.get("next").unwrap_or_default());
-    let doorstep = Resource::new_blocking(next, doorstep);
+    let doorstep = Resource::new_blocking(next, load_doorstep);
     let action = ServerAction::<SignIn>::new();
     view! {
         <Title text="Sign in"/>

@@ -1,6 +1,6 @@
 //! The sidebar: which organization, where to go, who one is.
 
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, server_fn::ServerFn};
 use leptos_router::components::A;
 
 use super::{
@@ -15,8 +15,9 @@ use crate::{
 
 #[component]
 pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
+    let sign_out = SignOut::url();
+    // On phones the button in the top bar opens it as a popover; on wide screens it is always there.
     view! {
-        // On phones the button in the top bar opens it as a popover; on wide screens it is always there.
         <div class="sidebar" id="sidebar" popover="auto">
             <div class="sidebar-top">
                 <Suspense fallback=Brand>
@@ -50,7 +51,7 @@ pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
                     })}
                 </Suspense>
                 // A form of the browser's own: the page is loaded anew, and nothing of the old one stays in memory.
-                <form method="post" action=<SignOut as leptos::server_fn::ServerFn>::url()>
+                <form method="post" action=sign_out>
                     <button type="submit" class="button quiet icon-only" aria-label="Sign out" title="Sign out">
                         <Glyph icon=Icon::SignOut/>
                     </button>

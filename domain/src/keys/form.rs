@@ -108,7 +108,7 @@ impl KeyForm {
     /// The form that edits `key`, or, without name and version, duplicates it.
     pub fn of(key: &ApiKey) -> Self {
         let seconds = |ms: u32| {
-            if ms % 1000 == 0 { (ms / 1000).to_string() } else { format!("{}", f64::from(ms) / 1000.0) }
+            if ms.is_multiple_of(1000) { (ms / 1000).to_string() } else { format!("{}", f64::from(ms) / 1000.0) }
         };
         let mut form = Self {
             name: key.name.clone(),

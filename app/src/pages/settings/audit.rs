@@ -38,7 +38,7 @@ pub struct AuditList {
 }
 
 #[server(endpoint = "audit/list", input = leptos::server_fn::codec::Json)]
-pub async fn audit_list(filter: AuditFilter) -> Result<AuditList, AppError> {
+pub async fn load_audit(filter: AuditFilter) -> Result<AuditList, AppError> {
     use crate::session;
     let me = session::current().await?;
     // An id that is none matches nobody, not everybody.
@@ -92,7 +92,7 @@ pub fn AuditPage() -> impl IntoView {
             AuditFilter { action: get("action"), person: get("person"), before: get("before").and_then(|n| n.parse().ok()) }
         })
     });
-    let list = Resource::new(move || filter.get(), audit_list);
+    let list = Resource::new(move || filter.get(), load_audit);
     view! {
         <Title text="Audit log"/>
         <Transition fallback=|| view! { <Skeleton rows=8/> }>

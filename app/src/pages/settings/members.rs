@@ -41,7 +41,7 @@ pub struct InvitationLink {
 }
 
 #[server(endpoint = "members/list")]
-pub async fn member_list() -> Result<MemberList, AppError> {
+pub async fn load_members() -> Result<MemberList, AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
     let invitations = if me.viewer.role.may_manage_members() {
@@ -140,10 +140,10 @@ pub fn MembersPage() -> impl IntoView {
     let role = ServerAction::<SetRole>::new();
     let remove = ServerAction::<RemoveMember>::new();
     let versions = move || (invite.version().get(), withdraw.version().get(), role.version().get(), remove.version().get());
-    let list = Resource::new(versions, |_| member_list());
+    let list = Resource::new(versions, |_| load_members());
 
     let (toasts, navigate) = (use_toasts(), use_navigate());
-    let after = move |value: RwSignal<Option<Result<(), AppError>>>, done: &'static str| {
+    let after = move |value: Signal<Option<Result<(), AppError>>>, done: &'static str| {
         let navigate = navigate.clone();
         Effect::new(move |_| match value.get() {
             Some(Ok(())) => {
@@ -155,9 +155,9 @@ pub fn MembersPage() -> impl IntoView {
             _ => {}
         });
     };
-    after(withdraw.value(), "Invitation withdrawn");
-    after(role.value(), "Role changed");
-    after(remove.value(), "Member removed. Their keys stay.");
+    after(withdraw.value().into(), "Invitation withdrawn");
+    after(role.value().into(), "Role changed");
+    after(remove.value().into(), "Member removed. Their keys stay.");
 
     view! {
         <Title text="Members"/>

@@ -26,7 +26,7 @@ pub struct OrganizationFacts {
 }
 
 #[server(endpoint = "organization/facts")]
-pub async fn organization_facts() -> Result<OrganizationFacts, AppError> {
+pub async fn load_organization() -> Result<OrganizationFacts, AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
     Ok(OrganizationFacts {
@@ -64,7 +64,7 @@ pub async fn switch_organization(organization: String) -> Result<(), AppError> {
 #[component]
 pub fn OrganizationPage() -> impl IntoView {
     let rename = ServerAction::<RenameOrganization>::new();
-    let facts = Resource::new(move || rename.version().get(), |_| organization_facts());
+    let facts = Resource::new(move || rename.version().get(), |_| load_organization());
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {
         if let Some(Ok(())) = rename.value().get() {

@@ -28,7 +28,7 @@ pub struct Profile {
 }
 
 #[server(endpoint = "profile/show")]
-pub async fn profile() -> Result<Profile, AppError> {
+pub async fn load_profile() -> Result<Profile, AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
     let this = session::session_id()?;
@@ -98,7 +98,7 @@ pub fn ProfilePage() -> impl IntoView {
     let versions = move || {
         (rename.version().get(), password.version().get(), end.version().get(), end_others.version().get())
     };
-    let profile = Resource::new(versions, |_| profile());
+    let profile = Resource::new(versions, |_| load_profile());
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {
         if let Some(Ok(())) = rename.value().get() {
@@ -106,16 +106,16 @@ pub fn ProfilePage() -> impl IntoView {
             frame.refetch();
         }
     });
-    let say = move |value: RwSignal<Option<Result<(), AppError>>>, done: &'static str, own_form: bool| {
+    let say = move |value: Signal<Option<Result<(), AppError>>>, done: &'static str, own_form: bool| {
         Effect::new(move |_| match value.get() {
             Some(Ok(())) => toasts.ok(done),
             Some(Err(error)) if !own_form => toasts.bad(error.to_string()),
             _ => {}
         });
     };
-    say(password.value(), "Password changed. You were signed out everywhere else.", true);
-    say(end.value(), "Session ended", false);
-    say(end_others.value(), "You are signed out everywhere else", false);
+    say(password.value().into(), "Password changed. You were signed out everywhere else.", true);
+    say(end.value().into(), "Session ended", false);
+    say(end_others.value().into(), "You are signed out everywhere else", false);
     view! {
         <Title text="Profile"/>
         <Transition fallback=|| view! { <Skeleton rows=6/> }>

@@ -94,17 +94,17 @@ pub async fn edit_key(
     }
 }
 
-/// Enables, disables or revokes one key or the selected ones. Answers how many changed.
+/// Enables, disables or revokes one key or the selected ones. Answers with a sentence about what was done.
 #[server(endpoint = "api_keys/change")]
 pub async fn change_keys(
     #[server(default)] ids: Vec<KeyId>,
     what: Change,
     #[server(default)] back: String,
-) -> Result<u64, AppError> {
+) -> Result<String, AppError> {
     let me = current().await?.manages_keys()?;
     let (db, actor) = (me.db(), me.actor());
     if ids.is_empty() || what == Change::AskRevoke {
-        return plain::ask_revoke(ids, &back).await;
+        return plain::ask_revoke(ids, &back).await.map(|()| String::new());
     }
     let changed = match what {
         Change::Enable => domain::keys::store::set_disabled(db, &actor, &ids, false).await,
@@ -112,8 +112,11 @@ pub async fn change_keys(
         Change::Revoke | Change::AskRevoke => domain::keys::store::revoke(db, &actor, &ids).await,
     };
     match changed.map_err(AppError::from) {
-        Ok(count) => plain::done(&what.done(count), &back).await.map(|()| count),
-        Err(error) => plain::problem(error, &back).await.map(|()| 0),
+        Ok(count) => {
+            let sentence = what.done(count);
+            plain::done(&sentence, &back).await.map(|()| sentence)
+        }
+        Err(error) => plain::problem(error, &back).await.map(|()| String::new()),
     }
 }
 

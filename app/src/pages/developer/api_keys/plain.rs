@@ -83,13 +83,13 @@ pub async fn take_form(key: Option<KeyId>) -> Result<Option<SentForm>, AppError>
 }
 
 /// To the dialog that asks whether the selected keys shall be revoked.
-pub async fn ask_revoke(ids: Vec<KeyId>, back: &str) -> Result<u64, AppError> {
+pub async fn ask_revoke(ids: Vec<KeyId>, back: &str) -> Result<(), AppError> {
     if ids.is_empty() {
         let message = "Select the keys first: tick the boxes at the left of the rows.".to_owned();
-        return problem(AppError::Conflict { message }.answered(), back).await.map(|()| 0);
+        return problem(AppError::Conflict { message }.answered(), back).await;
     }
     go(&page(back).with(Panel::Revoke(ids)).href());
-    Ok(0)
+    Ok(())
 }
 
 /// The new key: with script in the answer; without, sealed in the session until the next page shows it.

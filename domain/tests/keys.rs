@@ -1,0 +1,310 @@
+//! Keys against a real Postgres: the life of a key, the walls between organizations, the cache.
+#![cfg(feature = "postgres")]
+
+mod common;
+
+use chrono::{Duration, Utc};
+use common::{World, form};
+use domain::{
+    Error,
+    gate::cache::KeyCache,
+    ids::KeyId,
+    keys::{
+        Environment, KeyFilter, KeyForm, KeyHash, KeySort, Overlap, PageAt, Scope, StatusFilter, StatusKind, store,
+    },
+    secret::ExposeSecret,
+};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+fn hash(issued: &store::Issued) -> KeyHash {
+    KeyHash::of(issued.text.expose_secret())
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_key_lives_and_ends(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, actor, now) = (&world.db, &world.owner, Utc::now());
+    let issued = world.key("Shop plugin").await;
+    let row = store::get(db, world.org(), issued.id, now).await.unwrap();
+    assert_eq!(row.key.hint, issued.hint);
+    assert_eq!(row.status.kind, StatusKind::Active);
+    assert_eq!(row.key.created_by_name, "owner@acme.example");
+
+    let mut edit = KeyForm::of(&row.key);
+    edit.name = "Shop plugin 2".into();
+    edit.scopes.push("usage:read".into());
+    edit.throttle_mode = "random".into();
+    let parsed = edit.parse(now, Some(&row.key)).unwrap();
+    store::edit(db, actor, issued.id, 1, parsed.clone()).await.unwrap();
+    let Err(Error::Conflict(text)) = store::edit(db, actor, issued.id, 1, parsed).await else {
+        panic!("a stale version must be refused")
+    };
+    assert!(text.starts_with("Somebody else changed this key"), "{text}");
+
+    assert_eq!(store::set_disabled(db, actor, &[issued.id], true).await.unwrap(), 1);
+    assert_eq!(store::set_disabled(db, actor, &[issued.id], true).await.unwrap(), 0);
+    assert_eq!(store::get(db, world.org(), issued.id, now).await.unwrap().status.kind, StatusKind::Disabled);
+    assert_eq!(store::set_disabled(db, actor, &[issued.id], false).await.unwrap(), 1);
+
+    let second = store::regenerate(db, actor, issued.id, Overlap::Day, "bnc").await.unwrap();
+    assert_ne!(second.hint, issued.hint);
+    let rotating = store::get(db, world.org(), issued.id, Utc::now()).await.unwrap();
+    assert_eq!(rotating.status.kind, StatusKind::Rotating);
+    assert_eq!(rotating.key.old_secret.as_ref().unwrap().hint, issued.hint);
+    store::retire_old_secret(db, actor, issued.id).await.unwrap();
+    assert!(matches!(store::retire_old_secret(db, actor, issued.id).await, Err(Error::Conflict(_))));
+    assert_eq!(
+        store::get(db, world.org(), issued.id, Utc::now() + Duration::seconds(1)).await.unwrap().key.old_secret,
+        None
+    );
+
+    assert_eq!(store::revoke(db, actor, &[issued.id]).await.unwrap(), 1);
+    let Err(Error::Conflict(text)) = store::set_disabled(db, actor, &[issued.id], true).await else {
+        panic!("a revoked key cannot be changed")
+    };
+    assert!(text.contains("was revoked on") && text.contains("owner@acme.example"), "{text}");
+
+    let history = store::history(db, world.org(), issued.id).await.unwrap();
+    let actions: Vec<_> = history.iter().rev().map(|row| row.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "api_key.created",
+            "api_key.edited",
+            "api_key.disabled",
+            "api_key.enabled",
+            "api_key.regenerated",
+            "api_key.old_secret_retired",
+            "api_key.revoked"
+        ]
+    );
+    let edited = &history[history.len() - 2];
+    let fields: Vec<_> = edited.changes.iter().map(|c| c.field.as_str()).collect();
+    assert_eq!(fields, ["name", "throttle", "scopes"]);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn names_are_unique_among_living_keys_and_forms_make_one_key(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let first = world.key("Shop").await;
+    let again = store::create(&world.db, &world.owner, form("SHOP"), None, "bnc").await;
+    let Err(Error::Invalid(errors)) = again else { panic!("the name is taken") };
+    assert_eq!(errors[0].field, "name");
+    store::revoke(&world.db, &world.owner, &[first.id]).await.unwrap();
+    world.key("Shop").await;
+
+    let submission = Some(Uuid::now_v7());
+    let (a, b) = tokio::join!(
+        store::create(&world.db, &world.owner, form("Double"), submission, "bnc"),
+        store::create(&world.db, &world.owner, form("Double"), submission, "bnc"),
+    );
+    assert!(a.is_ok() != b.is_ok(), "exactly one of two submissions makes a key");
+    let third = store::create(&world.db, &world.owner, form("Double"), submission, "bnc").await;
+    assert!(matches!(third, Err(Error::Conflict(_))));
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn other_organizations_do_not_exist(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let other = world.other_organization().await;
+    let issued = world.key("Shop").await;
+    let now = Utc::now();
+    let db = &world.db;
+    let id = issued.id;
+    assert!(matches!(store::get(db, other.organization_id, id, now).await, Err(Error::NotFound)));
+    assert!(matches!(store::edit(db, &other, id, 1, form("Mine")).await, Err(Error::NotFound)));
+    assert!(matches!(store::set_disabled(db, &other, &[id], true).await, Err(Error::NotFound)));
+    assert!(matches!(store::revoke(db, &other, &[id]).await, Err(Error::NotFound)));
+    assert_eq!(store::revoke(db, &other, &[id, KeyId::new()]).await.unwrap(), 0);
+    assert!(matches!(store::regenerate(db, &other, id, Overlap::None, "bnc").await, Err(Error::NotFound)));
+    assert!(matches!(store::stats(db, other.organization_id, id, now).await, Err(Error::NotFound)));
+    assert!(matches!(store::in_use(db, other.organization_id, id, now).await, Err(Error::NotFound)));
+    let by_hash = KeyFilter { hash: Some(hash(&issued).to_hex()), ..KeyFilter::default() };
+    assert_eq!(store::list(db, other.organization_id, &by_hash, now).await.unwrap().total, 0);
+    assert_eq!(store::list(db, world.org(), &by_hash, now).await.unwrap().rows[0].key.id, id);
+
+    // The second wall: even a statement that forgets the organization sees nothing of others.
+    let mut tx = db.tenant(other.organization_id).await.unwrap();
+    for table in ["api_keys", "api_key_secrets", "audit_log", "memberships", "invitations", "organizations"] {
+        let column = if table == "organizations" { "id" } else { "organization_id" };
+        let foreign: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "select count(*) from {table} where {column} <> '{}'",
+            other.organization_id.0
+        )))
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        assert_eq!(foreign, 0, "{table}");
+    }
+    let stolen = sqlx::query("update api_keys set disabled_at = now()").execute(&mut *tx).await.unwrap();
+    assert_eq!(stolen.rows_affected(), 0);
+    assert!(sqlx::query("select * from people").fetch_all(&mut *tx).await.is_err());
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn viewers_change_nothing(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let viewer = domain::people::Actor { role: Some(domain::people::Role::Viewer), ..world.owner.clone() };
+    let (db, id) = (&world.db, issued.id);
+    assert!(matches!(store::create(db, &viewer, form("X"), None, "bnc").await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::edit(db, &viewer, id, 1, form("X")).await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::set_disabled(db, &viewer, &[id], true).await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::revoke(db, &viewer, &[id]).await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::regenerate(db, &viewer, id, Overlap::None, "bnc").await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::retire_old_secret(db, &viewer, id).await, Err(Error::Forbidden(_))));
+}
+
+/// Every sort, in both directions, forward and backward, shows each key once and in the same order as one long page.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn pages_fit_together(pool: PgPool) {
+    let world = World::new(&pool).await;
+    for i in 0..27 {
+        let key = world.key(&format!("Key {:02}", (i * 7) % 27)).await;
+        match i % 4 {
+            0 => drop(store::set_disabled(&world.db, &world.owner, &[key.id], true).await.unwrap()),
+            1 => world.use_key(&key).await,
+            _ => {}
+        }
+    }
+    let now = Utc::now();
+    for sort in KeySort::ALL {
+        for descending in [false, true] {
+            let filter = |at| KeyFilter { sort, descending, per_page: 10, at, ..KeyFilter::default() };
+            let whole: Vec<KeyId> = store::export(&world.db, world.org(), &filter(PageAt::First), now)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.key.id)
+                .collect();
+            let mut seen = vec![];
+            let mut at = PageAt::First;
+            loop {
+                let page = store::list(&world.db, world.org(), &filter(at), now).await.unwrap();
+                assert_eq!(page.total, 27);
+                assert_eq!(page.first_number, seen.len() as i64 + 1, "{sort:?}");
+                seen.extend(page.rows.iter().map(|row| row.key.id));
+                match page.next {
+                    Some(next) => at = PageAt::After(next),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, whole, "{sort:?} {descending}");
+            let last = store::list(&world.db, world.org(), &filter(PageAt::Last), now).await.unwrap();
+            assert_eq!(last.rows.last().unwrap().key.id, whole[26]);
+            assert_eq!((last.first_number, last.next.is_none()), (18, true));
+            let before = store::list(&world.db, world.org(), &filter(PageAt::Before(last.previous.unwrap())), now)
+                .await
+                .unwrap();
+            assert_eq!(before.rows.iter().map(|row| row.key.id).collect::<Vec<_>>(), whole[7..17]);
+            assert_eq!(before.first_number, 8);
+            assert!(before.next.is_some() && before.previous.is_some());
+        }
+    }
+    let broken = KeyFilter { at: PageAt::After("nonsense".into()), ..KeyFilter::default() };
+    assert_eq!(store::list(&world.db, world.org(), &broken, now).await.unwrap().first_number, 1);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn filters_find_what_they_say(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let now = Utc::now();
+    let make = async |f: KeyForm| {
+        store::create(&world.db, &world.owner, f.parse(now, None).unwrap(), None, "bnc").await.unwrap()
+    };
+    let base = |name: &str| KeyForm { name: name.into(), ..KeyForm::default() };
+    make(base("100% plain_name")).await;
+    make(KeyForm { environment: "test".into(), ..base("Tester") }).await;
+    make(KeyForm { expires: "7".into(), ..base("Soon") }).await;
+    make(KeyForm { allowed_ips: "10.0.0.0/8".into(), ..base("Fenced") }).await;
+    make(KeyForm { scopes: vec!["key:verify".into()], ..base("Verifier") }).await;
+    let gone = make(base("Gone")).await;
+    store::revoke(&world.db, &world.owner, &[gone.id]).await.unwrap();
+    let names = async |f: KeyFilter| {
+        let filter = KeyFilter { sort: KeySort::Name, descending: false, ..f };
+        let list = store::list(&world.db, world.org(), &filter, now).await.unwrap();
+        list.rows.iter().map(|row| row.key.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    let any = KeyFilter::default;
+    assert_eq!(names(any()).await, "100% plain_name, Fenced, Soon, Tester, Verifier");
+    assert_eq!(names(KeyFilter { q: "0% PLAIN_".into(), ..any() }).await, "100% plain_name");
+    assert_eq!(names(KeyFilter { q: "a%e".into(), ..any() }).await, "");
+    assert_eq!(names(KeyFilter { environment: Some(Environment::Test), ..any() }).await, "Tester");
+    assert_eq!(names(KeyFilter { status: Some(StatusFilter::Expiring), ..any() }).await, "Soon");
+    assert_eq!(names(KeyFilter { status: Some(StatusFilter::Revoked), ..any() }).await, "Gone");
+    assert_eq!(names(KeyFilter { scope: Some(Scope::KeyVerify), ..any() }).await, "Verifier");
+    assert_eq!(
+        names(KeyFilter { no_expiry: true, no_ip_list: true, q: "e".into(), ..any() }).await,
+        "100% plain_name, Tester, Verifier"
+    );
+    assert_eq!(names(KeyFilter { hash: Some(hash(&gone).to_hex()), ..any() }).await, "Gone");
+    assert_eq!(names(KeyFilter { q: gone.id.to_string(), status: Some(StatusFilter::Revoked), ..any() }).await, "Gone");
+    assert_eq!(names(KeyFilter { idle: true, ..any() }).await, "");
+    assert_eq!(names(KeyFilter { creator: world.owner.person_id, ..any() }).await.split(", ").count(), 5);
+}
+
+/// SQL orders and filters by state, Rust shows it: the two must not disagree.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_database_and_the_badge_agree(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let now = Utc::now();
+    for (name, change, kind, filter) in [
+        ("a", "set name = name", StatusKind::Active, StatusFilter::Active),
+        ("b", "set expires_at = now() + interval '6 days'", StatusKind::Expiring, StatusFilter::Expiring),
+        ("c", "set disabled_at = now()", StatusKind::Disabled, StatusFilter::Disabled),
+        (
+            "d",
+            "set expires_at = now() - interval '1 second', disabled_at = now()",
+            StatusKind::Expired,
+            StatusFilter::Expired,
+        ),
+        (
+            "e",
+            "set revoked_at = now(), expires_at = now(), disabled_at = now()",
+            StatusKind::Revoked,
+            StatusFilter::Revoked,
+        ),
+    ] {
+        let key = world.key(name).await;
+        sqlx::query(sqlx::AssertSqlSafe(format!("update api_keys {change} where id = '{}'", key.id.0)))
+            .execute(&pool)
+            .await
+            .unwrap();
+        assert_eq!(store::get(&world.db, world.org(), key.id, now).await.unwrap().status.kind, kind);
+        let found =
+            store::list(&world.db, world.org(), &KeyFilter { status: Some(filter), ..KeyFilter::default() }, now)
+                .await
+                .unwrap();
+        assert_eq!(found.rows.iter().map(|row| row.key.name.as_str()).collect::<Vec<_>>(), [name]);
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_cache_forgets_what_changed(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let cache = KeyCache::new(world.db.clone(), Uuid::now_v7(), 100);
+    cache.set_listening(true);
+    let hash = hash(&issued);
+    assert!(cache.peek(&hash).is_none());
+    let entry = cache.find(&hash).await.unwrap().unwrap();
+    assert_eq!((entry.key.id, entry.key.revoked), (issued.id, false));
+    entry.window().record(1_000, 0);
+    assert!(cache.peek(&hash).is_some());
+    store::revoke(&world.db, &world.owner, &[issued.id]).await.unwrap();
+    cache.invalidate_key(issued.id);
+    assert!(cache.peek(&hash).is_none());
+    let entry = cache.find(&hash).await.unwrap().unwrap();
+    assert!(entry.key.revoked);
+    assert_eq!(entry.window().rate(1_000, 1).used, 1, "the window outlives the change");
+    assert!(cache.find(&KeyHash::of("nobody's")).await.unwrap().is_none());
+
+    // Known keys live on while the database is away; unknown ones get an honest answer.
+    world.db.close().await;
+    cache.set_listening(false);
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    assert!(cache.peek(&hash).is_none());
+    assert!(cache.find(&hash).await.unwrap().is_some());
+    assert!(matches!(cache.find(&KeyHash::of("nobody's")).await, Err(Error::Unavailable)));
+}

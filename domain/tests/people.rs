@@ -1,0 +1,206 @@
+//! People, invitations, sessions and the audit log against a real Postgres.
+#![cfg(feature = "postgres")]
+
+mod common;
+
+use chrono::{Duration, Utc};
+use common::{PASSWORD, World};
+use domain::{
+    Error,
+    audit::store::{Verdict, page, verify},
+    people::{Actor, Role, invitations, members, sessions, sign_in},
+    secret::{ExposeSecret, SecretString},
+};
+use serde_json::json;
+use sqlx::PgPool;
+
+fn message(error: Error) -> String {
+    match error {
+        Error::Invalid(errors) => errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect(),
+        other => other.to_string(),
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn set_up_happens_once(pool: PgPool) {
+    let world = World::new(&pool).await;
+    assert!(sign_in::any_organization(&world.db).await.unwrap());
+    let again =
+        sign_in::setup(&world.db, &world.hasher, "B", "B", "b@b.example", &SecretString::from(PASSWORD), None).await;
+    assert!(matches!(again, Err(Error::Conflict(_))));
+    let wrong = sign_in::setup(&world.db, &world.hasher, "", " ", "b@b", &SecretString::from("short"), None).await;
+    let Err(Error::Invalid(errors)) = wrong else { panic!("all fields are wrong") };
+    assert_eq!(
+        errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(),
+        ["organization", "name", "email", "password"]
+    );
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn signing_in_tells_nothing_and_gets_slow(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ip = Some("198.51.100.7".parse().unwrap());
+    let attempt = async |email: &str, password: &str| {
+        sign_in::sign_in(&world.db, &world.hasher, email, &SecretString::from(password), ip).await
+    };
+    assert!(attempt(" OWNER@acme.example ", PASSWORD).await.is_ok());
+    let unknown = message(attempt("nobody@acme.example", PASSWORD).await.unwrap_err());
+    let wrong = message(attempt("owner@acme.example", "wrong wrong wrong").await.unwrap_err());
+    assert_eq!(unknown, wrong);
+    for _ in 0..9 {
+        assert!(matches!(attempt("owner@acme.example", "wrong").await, Err(Error::Invalid(_))));
+    }
+    let Err(Error::Limited { retry_after_s }) = attempt("owner@acme.example", PASSWORD).await else {
+        panic!("ten failures are enough, even with the right password")
+    };
+    assert!((800..=901).contains(&retry_after_s), "{retry_after_s}");
+    sqlx::query("update sign_in_failures set at = at - interval '15 minutes'").execute(&pool).await.unwrap();
+    assert!(attempt("owner@acme.example", PASSWORD).await.is_ok());
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_invitation_works_once(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, owner) = (&world.db, &world.owner);
+    let (id, token) = invitations::create(db, owner, "Eve@Acme.example", Role::Developer).await.unwrap();
+    assert!(matches!(invitations::create(db, owner, "eve@acme.example", Role::Viewer).await, Err(Error::Invalid(_))));
+    let offer = invitations::offer(db, token.expose_secret()).await.unwrap();
+    assert_eq!((offer.email.as_str(), offer.role, offer.has_account), ("eve@acme.example", Role::Developer, false));
+    let accept = async |name: &str, password: &str| {
+        invitations::accept(db, &world.hasher, token.expose_secret(), name, &SecretString::from(password), None).await
+    };
+    assert!(matches!(accept("Eve", "short").await, Err(Error::Invalid(_))));
+    let (eve, organization) = accept("Eve", PASSWORD).await.unwrap();
+    assert_eq!(organization, world.org());
+    assert!(matches!(accept("Eve", PASSWORD).await, Err(Error::NotFound)));
+    assert!(matches!(invitations::revoke(db, owner, id).await, Err(Error::NotFound)));
+    let viewer = sign_in::viewer(db, eve, organization).await.unwrap().unwrap();
+    assert_eq!((viewer.role, viewer.organization_name.as_str()), (Role::Developer, "Acme"));
+
+    // A known person joins with the password they have; the link alone is not enough.
+    let other = world.other_organization().await;
+    let (_, token) = invitations::create(db, &other, "eve@acme.example", Role::Viewer).await.unwrap();
+    let wrong =
+        invitations::accept(db, &world.hasher, token.expose_secret(), "", &SecretString::from("not hers at all"), None)
+            .await;
+    assert!(matches!(wrong, Err(Error::Invalid(_))));
+    let (same, _) =
+        invitations::accept(db, &world.hasher, token.expose_secret(), "", &SecretString::from(PASSWORD), None)
+            .await
+            .unwrap();
+    assert_eq!(same, eve);
+    assert_eq!(sign_in::viewer(db, eve, world.org()).await.unwrap().unwrap().organizations.len(), 2);
+
+    let (_, expired) = invitations::create(db, owner, "late@acme.example", Role::Viewer).await.unwrap();
+    sqlx::query("update invitations set expires_at = now() where email = 'late@acme.example'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert!(matches!(invitations::offer(db, expired.expose_secret()).await, Err(Error::NotFound)));
+    invitations::create(db, owner, "late@acme.example", Role::Viewer).await.unwrap();
+    assert_eq!(invitations::list(db, world.org()).await.unwrap().len(), 1);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn roles_hold(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, owner) = (&world.db, &world.owner);
+    let me = owner.person_id.unwrap();
+    assert!(
+        matches!(members::set_role(db, owner, me, Role::Viewer).await, Err(Error::Conflict(_))),
+        "the last owner stays"
+    );
+    assert!(matches!(members::remove(db, owner, me).await, Err(Error::Conflict(_))));
+    let (_, token) = invitations::create(db, owner, "eve@acme.example", Role::Admin).await.unwrap();
+    let (eve, _) =
+        invitations::accept(db, &world.hasher, token.expose_secret(), "Eve", &SecretString::from(PASSWORD), None)
+            .await
+            .unwrap();
+    let admin =
+        Actor { person_id: Some(eve), name: "eve@acme.example".into(), role: Some(Role::Admin), ..owner.clone() };
+    assert!(matches!(members::set_role(db, &admin, eve, Role::Owner).await, Err(Error::Forbidden(_))));
+    assert!(matches!(
+        members::set_role(db, &admin, me, Role::Viewer).await,
+        Err(Error::Conflict(_) | Error::Forbidden(_))
+    ));
+    assert!(matches!(invitations::create(db, &admin, "x@acme.example", Role::Owner).await, Err(Error::Forbidden(_))));
+    let developer = Actor { role: Some(Role::Developer), ..admin.clone() };
+    assert!(matches!(members::rename_organization(db, &developer, "X").await, Err(Error::Forbidden(_))));
+    assert!(matches!(members::remove(db, &developer, me).await, Err(Error::Forbidden(_))));
+    let foreign = world.other_organization().await;
+    assert!(matches!(members::set_role(db, &foreign, eve, Role::Viewer).await, Err(Error::NotFound)));
+    assert!(matches!(members::remove(db, &foreign, eve).await, Err(Error::NotFound)));
+    members::set_role(db, owner, eve, Role::Owner).await.unwrap();
+    let (a, b) =
+        tokio::join!(members::set_role(db, owner, me, Role::Admin), members::set_role(db, owner, eve, Role::Admin));
+    assert!(a.is_ok() != b.is_ok(), "two owners who step down at once leave one");
+    let list = members::list(db, world.org()).await.unwrap();
+    assert_eq!(list.iter().filter(|m| m.role == Role::Owner).count(), 1);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, owner) = (&world.db, &world.owner);
+    let person = owner.person_id.unwrap();
+    let data = json!({"person_id": person, "ip": "198.51.100.7", "user_agent": "Firefox"});
+    let later = Utc::now() + Duration::hours(1);
+    assert!(sessions::insert(db, "one", &data, later).await.unwrap());
+    assert!(!sessions::insert(db, "one", &data, later).await.unwrap());
+    sessions::save(db, "two", &data, later).await.unwrap();
+    sessions::save(db, "old", &data, Utc::now() - Duration::seconds(1)).await.unwrap();
+    assert_eq!(sessions::load(db, "one").await.unwrap().unwrap().0, data);
+    assert!(sessions::load(db, "old").await.unwrap().is_none());
+    let stored: Vec<u8> = sqlx::query_scalar("select id_hash from sessions limit 1").fetch_one(&pool).await.unwrap();
+    assert_eq!(stored.len(), 32, "the cookie's id itself is nowhere");
+    let list = sessions::list(db, person, "one").await.unwrap();
+    assert_eq!(list.iter().filter(|s| s.this_one).count(), 1);
+    let foreign = world.other_organization().await;
+    assert!(matches!(sessions::end(db, &foreign, &list[0].handle).await, Err(Error::NotFound)));
+    assert_eq!(sessions::end_others(db, owner, "one").await.unwrap(), 2);
+    assert!(sessions::load(db, "one").await.unwrap().is_some() && sessions::load(db, "two").await.unwrap().is_none());
+
+    let (old, new) = (SecretString::from(PASSWORD), SecretString::from("another long phrase"));
+    let wrong = sign_in::change_password(db, &world.hasher, owner, &new, &old).await;
+    assert!(message(wrong.unwrap_err()).starts_with("current:"));
+    let common =
+        sign_in::change_password(db, &world.hasher, owner, &old, &SecretString::from("passwordpassword")).await;
+    assert!(message(common.unwrap_err()).starts_with("new:"));
+    sign_in::change_password(db, &world.hasher, owner, &old, &new).await.unwrap();
+    assert!(sign_in::sign_in(db, &world.hasher, "owner@acme.example", &new, None).await.is_ok());
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_audit_log_cannot_be_changed_unnoticed(pool: PgPool) {
+    let world = World::new(&pool).await;
+    for i in 0..5 {
+        world.key(&format!("Key {i}")).await;
+    }
+    // Writers at once get numbers without gaps.
+    let (a, b, c) = tokio::join!(world.key("x"), world.key("y"), world.key("z"));
+    assert!(a.id != b.id && b.id != c.id);
+    let org = world.org();
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Whole { rows: 9 })]);
+    let rows = page(&world.db, org, None, Some("api_key.created"), None, 3).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.seq).collect::<Vec<_>>(), [9, 8, 7]);
+    assert_eq!(rows[0].ip.unwrap().to_string(), "203.0.113.9");
+    assert_eq!(page(&world.db, org, Some(3), None, Some("owner@acme.example"), 10).await.unwrap().len(), 2);
+
+    let update = sqlx::query("update audit_log set actor = 'somebody' where seq = 4").execute(&pool).await;
+    assert!(update.unwrap_err().to_string().contains("append-only"));
+    assert!(sqlx::query("delete from audit_log where seq = 4").execute(&pool).await.is_err());
+    assert!(sqlx::query("truncate audit_log").execute(&pool).await.is_err());
+    // Somebody with the powers of the database's owner.
+    sqlx::raw_sql("alter table audit_log disable trigger all; update audit_log set actor = 'somebody' where seq = 4;")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 4 })]);
+    sqlx::raw_sql(
+        "update audit_log set actor = 'owner@acme.example' where seq = 4; delete from audit_log where seq = 6;",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 6 })]);
+}

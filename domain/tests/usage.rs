@@ -1,0 +1,151 @@
+//! The request log and what is made of it, against a real Postgres.
+#![cfg(feature = "postgres")]
+
+mod common;
+
+use chrono::{Duration, Utc};
+use common::World;
+use domain::{
+    gate::cache::KeyCache,
+    keys::{KeyHash, StatusKind, store},
+    secret::ExposeSecret,
+    usage::{ALLOWED, store as usage},
+};
+use sqlx::{PgPool, postgres::PgListener};
+use uuid::Uuid;
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_batch_becomes_rows_rollups_and_last_use(pool: PgPool) {
+    let world = World::new(&pool).await;
+    usage::housekeeping(&world.db, Utc::now()).await.unwrap();
+    let issued = world.key("Shop").await;
+    let mut rows = vec![];
+    for _ in 0..3 {
+        rows.push(world.call(&issued, ALLOWED, 200).await);
+    }
+    rows.push(world.call(&issued, "ip_not_allowed", 403).await);
+    let mut nobody = rows[0].clone();
+    nobody.owner = None;
+    rows.push(nobody);
+    rows[2].user_agent = "weird\0agent".into();
+    usage::write(&world.db, world.server, &rows).await.unwrap();
+    usage::write(&world.db, world.server, &rows[..1]).await.unwrap();
+
+    let count: i64 = sqlx::query_scalar("select count(*) from request_log").fetch_one(&pool).await.unwrap();
+    assert_eq!(count, 5);
+    let rest: i64 = sqlx::query_scalar("select count(*) from request_log_rest").fetch_one(&pool).await.unwrap();
+    assert_eq!(rest, 0, "today has its own partition");
+    for grain in ["minute", "hour", "day"] {
+        let calls: i64 =
+            sqlx::query_scalar("select sum(calls)::bigint from usage_rollups where grain = $1 and outcome = 'allowed'")
+                .bind(grain)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(calls, 4, "{grain}");
+    }
+    let row = store::get(&world.db, world.org(), issued.id, Utc::now()).await.unwrap();
+    let used = row.key.last_use.unwrap();
+    assert_eq!(used.ip.unwrap().to_string(), "198.51.100.7");
+    assert_eq!((row.hours[23].allowed + row.hours[22].allowed, row.hours[23].denied + row.hours[22].denied), (4, 1));
+    let stats = store::stats(&world.db, world.org(), issued.id, Utc::now()).await.unwrap();
+    assert_eq!((stats.requests, stats.errors, stats.denied, stats.messages), (5, 1, 1, 0));
+    assert_eq!(stats.top_endpoints, [("/api/v1/me".to_owned(), 5)]);
+    let in_use = store::in_use(&world.db, world.org(), issued.id, Utc::now()).await.unwrap();
+    assert_eq!(in_use.callers.iter().map(|c| c.calls).sum::<i64>(), 4);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_radar_hears_the_first_call_only(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let mut listener = PgListener::connect_with(&pool).await.unwrap();
+    listener.listen("bouncer_calls").await.unwrap();
+    let heard = async |listener: &mut PgListener| {
+        tokio::time::timeout(std::time::Duration::from_millis(300), listener.recv()).await.is_ok()
+    };
+    let denied = world.call(&issued, "insufficient_scope", 403).await;
+    usage::write(&world.db, world.server, &[denied]).await.unwrap();
+    assert!(heard(&mut listener).await);
+    let seen = usage::first_calls(&world.db, world.org(), issued.id).await.unwrap();
+    assert_eq!((seen.len(), seen[0].allowed, seen[0].status), (1, false, 403));
+    assert_eq!(seen[0].reason.as_deref(), Some("The key lacks the scope that this call needs."));
+    world.use_key(&issued).await;
+    assert!(heard(&mut listener).await);
+    let seen = usage::first_calls(&world.db, world.org(), issued.id).await.unwrap();
+    assert_eq!((seen.len(), seen[0].allowed), (1, true));
+    world.use_key(&issued).await;
+    assert!(!heard(&mut listener).await, "only until the key was used");
+    let other = world.other_organization().await;
+    assert!(usage::first_calls(&world.db, other.organization_id, issued.id).await.unwrap().is_empty());
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn limits_reach_across_servers_and_restarts(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let hash = KeyHash::of(issued.text.expose_secret());
+    let rows = [world.call(&issued, ALLOWED, 200).await, world.call(&issued, ALLOWED, 200).await];
+    usage::write(&world.db, world.server, &rows).await.unwrap();
+    let now = Utc::now().timestamp_millis();
+    // Another server, or this one after a restart, begins with what was used.
+    let cache = KeyCache::new(world.db.clone(), Uuid::now_v7(), 10);
+    let entry = cache.find(&hash).await.unwrap().unwrap();
+    assert_eq!(entry.window().rate(1_000, now).used, 2);
+    entry.window().record(1_000, now);
+    usage::write(&world.db, world.server, &rows[..1]).await.unwrap();
+    usage::sync_windows(&world.db, &cache).await.unwrap();
+    assert_eq!(entry.window().rate(1_000, now).used, 4);
+    // Its own rows do not come back to it.
+    let own = KeyCache::new(world.db.clone(), world.server, 10);
+    assert_eq!(own.find(&hash).await.unwrap().unwrap().window().rate(1_000, now).used, 0);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn traffic_shows_in_the_status(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let limited: Vec<_> = vec![world.call(&issued, "rate_limited", 429).await; 3];
+    usage::write(&world.db, world.server, &limited).await.unwrap();
+    let status = store::get(&world.db, world.org(), issued.id, Utc::now()).await.unwrap().status;
+    assert_eq!(status.kind, StatusKind::RateLimited);
+    assert!(status.reason.starts_with("3 calls were refused"));
+    let later = Utc::now() + Duration::minutes(4);
+    assert_eq!(store::get(&world.db, world.org(), issued.id, later).await.unwrap().status.kind, StatusKind::Active);
+    let denied: Vec<_> = vec![world.call(&issued, "ip_not_allowed", 403).await; 100];
+    usage::write(&world.db, world.server, &denied).await.unwrap();
+    assert_eq!(
+        store::get(&world.db, world.org(), issued.id, later).await.unwrap().status.kind,
+        StatusKind::ElevatedDenials
+    );
+    usage::housekeeping(&world.db, Utc::now()).await.unwrap();
+    usage::housekeeping(&world.db, Utc::now()).await.unwrap();
+    let spikes = store::history(&world.db, world.org(), issued.id).await.unwrap();
+    assert_eq!(spikes.iter().filter(|row| row.action == "api_key.denial_spike").count(), 1);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn housekeeping_keeps_what_it_should(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    sqlx::query("update api_keys set expires_at = now() + interval '13 days'").execute(&pool).await.unwrap();
+    let now = Utc::now();
+    // A row that arrived before its partition moves into it.
+    world.use_key(&issued).await;
+    for day in [0, 0, 10, 11, 12, 13] {
+        usage::housekeeping(&world.db, now + Duration::days(day)).await.unwrap();
+    }
+    let warnings = store::history(&world.db, world.org(), issued.id).await.unwrap();
+    assert_eq!(warnings.iter().filter(|row| row.action == "api_key.expiring").count(), 3, "14, 3 and 1 days before");
+    let rows: i64 = sqlx::query_scalar("select count(*) from request_log").fetch_one(&pool).await.unwrap();
+    assert_eq!(rows, 1);
+    usage::housekeeping(&world.db, now + Duration::days(32)).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("select count(*) from request_log").fetch_one(&pool).await.unwrap();
+    assert_eq!(rows, 0);
+    let mut tx = world.db.tenant(world.org()).await.unwrap();
+    let name = format!("select * from request_log_{}", (now + Duration::days(32)).format("%Y%m%d"));
+    assert!(
+        sqlx::query(sqlx::AssertSqlSafe(name)).fetch_all(&mut *tx).await.is_err(),
+        "partitions are closed to the tenant role"
+    );
+}

@@ -1,0 +1,262 @@
+//! What happens to every call, before and after its handler.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use axum::{
+    extract::{MatchedPath, Query, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use chrono::Utc;
+use domain::{
+    gate::cache::Entry,
+    ids::RequestId,
+    keys::{KeyHash, Scope, token},
+    time::Time,
+    usage::RequestRow,
+};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use super::{
+    extract::credential,
+    problem::{Code, Problem},
+};
+use crate::{address, state::AppState, telemetry::COUNTERS};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Names under which keys are put into addresses by mistake.
+const KEY_PARAMETERS: &[&str] = &["api_key", "apikey", "api-key", "x-api-key", "key", "access_token", "token"];
+
+/// One call, from its arrival to its row in the request log.
+pub struct Call {
+    pub id: RequestId,
+    pub at: Time,
+    pub ip: std::net::IpAddr,
+    started: Instant,
+    verdict: OnceLock<Verdict>,
+}
+
+/// What the gate decided about a call.
+pub(super) struct Verdict {
+    /// `None` when nobody's key was shown.
+    pub entry: Option<Arc<Entry>>,
+    pub outcome: &'static str,
+    pub scope: Option<Scope>,
+    /// The key's hour after this call, unless the key has no limit or its holder must not learn about it.
+    pub rate: Option<RateNow>,
+}
+
+/// A key's sliding hour as it is told to its holder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RateNow {
+    pub limit: u32,
+    pub remaining: u32,
+    /// Milliseconds until the oldest call of the hour leaves it.
+    pub frees_in_ms: i64,
+}
+
+impl Call {
+    /// Notes what was decided; the first decision stands.
+    pub(super) fn decided(&self, verdict: Verdict) {
+        _ = self.verdict.set(verdict);
+    }
+
+    pub(super) fn rate(&self) -> Option<RateNow> {
+        self.verdict.get().and_then(|verdict| verdict.rate)
+    }
+}
+
+pub(super) async fn pipeline(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let call = Arc::new(Call {
+        id: RequestId::new(),
+        at: Utc::now(),
+        ip: address::client(request.extensions(), request.headers(), &state.trusted_proxies),
+        started: Instant::now(),
+        verdict: OnceLock::new(),
+    });
+    let method = method_name(request.method());
+    let endpoint = endpoint(request.extensions().get::<MatchedPath>());
+    // Cheap: the value shares the request's buffer.
+    let user_agent = request.headers().get(header::USER_AGENT).cloned();
+    request.extensions_mut().insert(call.clone());
+
+    let response = match request.uri().query() {
+        Some(query) if has_key(request.uri(), query, &state.key_prefix) => {
+            refuse_leaked(&state, &call, request.uri(), request.headers()).await.into_response()
+        }
+        _ => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
+            // The panic hook has logged where; here it gets its request id.
+            let what = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(request_id = %call.id, endpoint, what, "an API call panicked");
+            Problem::new(Code::Internal).into_response()
+        }),
+    };
+    let response = finish(&state, &call, response);
+    log(&state, &call, method, endpoint, response.status().as_u16(), user_agent.as_ref());
+    response
+}
+
+/// Adds the request id, the rate and the error's document.
+fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
+    let problem = response.extensions_mut().remove::<Problem>().or_else(|| {
+        let status = response.status();
+        (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status))
+    });
+    let failed = problem.as_ref().is_some_and(|problem| matches!(problem.code(), Code::Internal));
+    if let Some(problem) = problem {
+        response = problem.write(response, call.id, &state.public_url);
+    }
+    if failed {
+        tracing::error!(request_id = %call.id, "an API call ended with our error");
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(rate) = call.rate() {
+        rate_headers(headers, rate, call.at.timestamp());
+    }
+    response
+}
+
+/// Both the customary headers and those of draft-ietf-httpapi-ratelimit-headers-11.
+fn rate_headers(headers: &mut HeaderMap, rate: RateNow, now_s: i64) {
+    let seconds = u64::try_from(rate.frees_in_ms).unwrap_or(0).div_ceil(1000);
+    headers.insert(LIMIT, HeaderValue::from(rate.limit));
+    headers.insert(REMAINING, HeaderValue::from(rate.remaining));
+    headers.insert(RESET, HeaderValue::from(now_s.unsigned_abs() + seconds));
+    if let Ok(value) = HeaderValue::try_from(format!("\"hour\";q={};w=3600", rate.limit)) {
+        headers.insert(RATE_LIMIT_POLICY, value);
+    }
+    if let Ok(value) = HeaderValue::try_from(format!("\"hour\";r={};t={seconds}", rate.remaining)) {
+        headers.insert(RATE_LIMIT, value);
+    }
+}
+
+fn log(state: &AppState, call: &Call, method: &'static str, endpoint: &'static str, status: u16, agent: Option<&HeaderValue>) {
+    let took = call.started.elapsed();
+    let Some(verdict) = call.verdict.get() else {
+        COUNTERS.call(if status == 404 || status == 405 { "not_found" } else { "public" }, took);
+        return;
+    };
+    COUNTERS.call(verdict.outcome, took);
+    // A call with nobody's key belongs to no organization's log.
+    let Some(entry) = &verdict.entry else { return };
+    state.recorder.push(RequestRow {
+        id: call.id,
+        at: call.at,
+        owner: Some((entry.key.organization_id, entry.key.id, entry.key.secret_id)),
+        method,
+        endpoint,
+        status,
+        outcome: verdict.outcome,
+        scope: verdict.scope,
+        ip: call.ip,
+        user_agent: agent.map(readable).unwrap_or_default(),
+        latency_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+    });
+}
+
+/// At most 300 characters; Postgres takes no NUL, and header values cannot hold one.
+fn readable(value: &HeaderValue) -> String {
+    match value.to_str() {
+        Ok(text) if text.len() <= 300 => text.to_owned(),
+        _ => String::from_utf8_lossy(value.as_bytes()).chars().take(300).collect(),
+    }
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// The route as the document names it. A path that is no route has no name of its own: anybody could invent them.
+fn endpoint(matched: Option<&MatchedPath>) -> &'static str {
+    let Some(matched) = matched else { return "(no route)" };
+    super::openapi::paths().iter().find(|path| **path == matched.as_str()).copied().unwrap_or("(no route)")
+}
+
+/// Is something in the query string that is, or is called, a key?
+fn has_key(uri: &Uri, query: &str, prefix: &str) -> bool {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+        return shape(query, prefix);
+    };
+    pairs.iter().any(|(name, value)| {
+        shape(value, prefix)
+            || shape(name, prefix)
+            || (!value.is_empty() && KEY_PARAMETERS.iter().any(|wrong| name.eq_ignore_ascii_case(wrong)))
+    })
+}
+
+/// Does a text contain the beginning of a key?
+fn shape(text: &str, prefix: &str) -> bool {
+    text.match_indices(prefix).any(|(at, _)| {
+        let rest = &text[at + prefix.len()..];
+        rest.starts_with("_live_") || rest.starts_with("_test_")
+    })
+}
+
+/// Refuses a call with a key in its address, whatever else it carries, and tells the key's owner about the leak.
+async fn refuse_leaked(state: &AppState, call: &Call, uri: &Uri, headers: &HeaderMap) -> Problem {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    let mut entry = None;
+    for text in pairs.iter().flat_map(|(name, value)| [value, name]) {
+        let text = text.trim();
+        if token::check(&state.key_prefix, text).is_ok()
+            && let Ok(found @ Some(_)) = state.keys.find(&KeyHash::of(text)).await
+        {
+            entry = found;
+            break;
+        }
+    }
+    if entry.is_none()
+        && let Ok(Some(text)) = credential(headers)
+        && token::check(&state.key_prefix, text).is_ok()
+        && let Ok(found) = state.keys.find(&KeyHash::of(text)).await
+    {
+        // Something else called a key stands in the address: still worth a line in the caller's own log.
+        entry = found;
+    }
+    call.decided(Verdict { entry, outcome: "leaked_in_query", scope: None, rate: None });
+    Problem::new(Code::KeyInQuery)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_keys_in_addresses() {
+        let has = |query: &str| {
+            let uri: Uri = format!("/api/v1/me?{query}").parse().unwrap();
+            has_key(&uri, uri.query().unwrap(), "bnc")
+        };
+        for leaked in ["api_key=x", "Token=abc", "key=1", "x=bnc_live_abc", "q=%62nc_test_abc", "bnc_live_abc", "next=/a%3Fk%3Dbnc_live_x"] {
+            assert!(has(leaked), "{leaked}");
+        }
+        for fine in ["", "limit=10", "key=", "q=bnc", "q=bnc_other_x", "tokens=3"] {
+            assert!(!has(fine), "{fine}");
+        }
+    }
+}
