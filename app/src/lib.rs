@@ -19,6 +19,7 @@ pub mod routes;
 #[cfg(feature = "ssr")]
 pub mod session;
 pub mod shell;
+pub mod url;
 
 pub use error::AppError;
 pub use routes::App;

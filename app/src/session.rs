@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use domain::{
     Db,
     ids::{OrgId, PersonId, RequestId},
-    people::{Actor, Role, Viewer},
+    people::{Actor, Role, Viewer, passwords::Hasher},
     seal::Sealer,
     time::Time,
 };
@@ -21,6 +21,7 @@ use crate::error::AppError;
 pub struct AppState {
     pub db: Db,
     pub sealer: Sealer,
+    pub hasher: Hasher,
     pub settings: Arc<Settings>,
     /// Seals what passes through the session for one redirect: a new key, when its form was sent without script.
     pub sealer: domain::seal::Sealer,
@@ -40,9 +41,11 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy)]
 pub struct ClientIp(pub IpAddr);
 
-/// Names of what a session holds.
+/// Names of what a session holds; `domain::people::sessions` reads some of them for the list of sessions.
 pub const PERSON: &str = "person_id";
 pub const ORGANIZATION: &str = "organization_id";
+const IP: &str = "ip";
+const USER_AGENT: &str = "user_agent";
 
 pub fn state() -> Result<AppState, AppError> {
     use_context().ok_or_else(|| internal("no AppState in the context"))
@@ -134,8 +137,10 @@ pub async fn current_or_none() -> Result<Option<Viewer>, AppError> {
     let Some(person) = session.get::<PersonId>(PERSON).await.map_err(store_error)? else {
         return Ok(None);
     };
-    let organization = session.get::<OrgId>(ORGANIZATION).await.map_err(store_error)?;
-    Ok(domain::people::members::viewer(&state.db, person, organization).await?)
+    let Some(organization) = session.get::<OrgId>(ORGANIZATION).await.map_err(store_error)? else {
+        return Ok(None);
+    };
+    Ok(domain::people::sign_in::viewer(&state.db, person, organization).await?)
 }
 
 /// Who is signed in. The first line of every server function.
@@ -194,15 +199,14 @@ impl Current {
 }
 
 /// Signs a person in: a new session id, so that an id known from before is worth nothing.
-pub async fn begin(person: PersonId, organization: Option<OrgId>) -> Result<(), AppError> {
+pub async fn begin(person: PersonId, organization: OrgId) -> Result<(), AppError> {
+    let (ip, agent) = (client_ip(), user_agent());
     let session = session()?;
     session.cycle_id().await.map_err(store_error)?;
     session.insert(PERSON, person).await.map_err(store_error)?;
-    match organization {
-        Some(organization) => session.insert(ORGANIZATION, organization).await.map_err(store_error)?,
-        None => _ = session.remove::<OrgId>(ORGANIZATION).await.map_err(store_error)?,
-    }
-    Ok(())
+    session.insert(ORGANIZATION, organization).await.map_err(store_error)?;
+    session.insert(IP, ip).await.map_err(store_error)?;
+    session.insert(USER_AGENT, agent).await.map_err(store_error)
 }
 
 /// The same session under a new id, after a change of password.
@@ -211,8 +215,8 @@ pub async fn renew() -> Result<(), AppError> {
 }
 
 /// The secret id of this session, to tell it from the person's others.
-pub fn session_id() -> Result<Option<String>, AppError> {
-    Ok(session()?.id().map(|id| id.to_string()))
+pub fn session_id() -> Result<String, AppError> {
+    session()?.id().map(|id| id.to_string()).ok_or_else(|| AppError::SignedOut.answered())
 }
 
 /// Signs out: the session and everything in it is gone.
@@ -234,19 +238,8 @@ pub fn to_sign_in() {
     let Some(parts) = parts() else { return };
     if parts.method == Method::GET {
         let here = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let next: String = form_encoded(here);
-        go(&format!("/sign-in?next={next}"));
+        go(&format!("/sign-in?next={}", crate::url::encode(here)));
     }
-}
-
-/// Percent-encodes everything but letters, digits and `-._~/`.
-pub fn form_encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 /// For answers that carry a secret.

@@ -1,5 +1,6 @@
 //! Keys against a real Postgres: the life of a key, the walls between organizations, the cache.
 #![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should say so at once")]
 
 mod common;
 

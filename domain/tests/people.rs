@@ -1,5 +1,6 @@
 //! People, invitations, sessions and the audit log against a real Postgres.
 #![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should say so at once")]
 
 mod common;
 

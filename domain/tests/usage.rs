@@ -1,5 +1,6 @@
 //! The request log and what is made of it, against a real Postgres.
 #![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should say so at once")]
 
 mod common;
 

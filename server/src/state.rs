@@ -78,7 +78,7 @@ impl AppState {
             keys,
             db,
             sealer: Sealer::new(&settings.sealing_secret()?),
-            hasher: Hasher::new(cost, HASHES_AT_ONCE),
+            hasher: Hasher::new(cost, HASHES_AT_ONCE)?,
             radar: broadcast::channel(RADAR_BACKLOG).0,
             openapi: crate::api::openapi::text(&public_url),
             public_url,

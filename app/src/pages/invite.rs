@@ -38,16 +38,17 @@ pub async fn accept_invitation(
 ) -> Result<(), AppError> {
     use crate::{flash, session};
     let state = session::state()?;
+    let ip = session::client_ip();
     let answer =
-        domain::people::invitations::accept(&state.db, &token, &name, &password.into(), session::client_ip()).await;
+        domain::people::invitations::accept(&state.db, &state.hasher, &token, &name, &password.into(), ip).await;
     match answer {
         Ok((person, organization)) => {
-            session::begin(person, Some(organization)).await?;
+            session::begin(person, organization).await?;
             session::go(crate::pages::sign_in::HOME);
             Ok(())
         }
         Err(error) => {
-            let back = format!("/invite/{}", session::form_encoded(&token));
+            let back = format!("/invite/{}", crate::url::encode(&token));
             flash::refuse("invite", &back, vec![("name".into(), name)], error.into()).await
         }
     }

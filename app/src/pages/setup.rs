@@ -15,7 +15,7 @@ use crate::{
 pub async fn setup_doorstep() -> Result<Option<FormFlash>, AppError> {
     use crate::{flash, session};
     let state = session::state()?;
-    if domain::people::sign_in::is_set_up(&state.db).await? {
+    if domain::people::sign_in::any_organization(&state.db).await? {
         session::go("/sign-in");
         return Ok(None);
     }
@@ -33,20 +33,23 @@ pub async fn set_up(
 ) -> Result<(), AppError> {
     use crate::{flash, session};
     let state = session::state()?;
-    let new = domain::people::sign_in::NewOrganization {
-        organization: organization.clone(),
-        name: name.clone(),
-        email: email.clone(),
-        password: password.clone().into(),
-    };
     let answer = if password == repeated {
-        domain::people::sign_in::set_up(&state.db, new, session::client_ip()).await
+        domain::people::sign_in::setup(
+            &state.db,
+            &state.hasher,
+            &organization,
+            &name,
+            &email,
+            &password.into(),
+            session::client_ip(),
+        )
+        .await
     } else {
         Err(domain::Error::field("repeated", "The two passwords differ. Type the same one twice."))
     };
     match answer {
         Ok((person, organization)) => {
-            session::begin(person, Some(organization)).await?;
+            session::begin(person, organization).await?;
             session::go(crate::pages::sign_in::HOME);
             Ok(())
         }

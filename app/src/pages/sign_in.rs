@@ -28,7 +28,7 @@ pub struct Doorstep {
 pub async fn load_doorstep(next: String) -> Result<Doorstep, AppError> {
     use crate::{flash, session};
     let state = session::state()?;
-    if !domain::people::sign_in::is_set_up(&state.db).await? {
+    if !domain::people::sign_in::any_organization(&state.db).await? {
         session::go("/setup");
         return Ok(Doorstep::default());
     }
@@ -48,15 +48,15 @@ pub async fn sign_in(
 ) -> Result<(), AppError> {
     use crate::{flash, session};
     let state = session::state()?;
-    let answer = domain::people::sign_in::sign_in(&state.db, &email, &password.into(), session::client_ip()).await;
+    let answer = domain::people::sign_in::sign_in(&state.db, &state.hasher, &email, &password.into(), session::client_ip()).await;
     match answer {
-        Ok(person) => {
-            session::begin(person, None).await?;
+        Ok((person, organization)) => {
+            session::begin(person, organization).await?;
             session::go(session::own_path(&next).unwrap_or(HOME));
             Ok(())
         }
         Err(error) => {
-            let back = format!("/sign-in?next={}", session::form_encoded(&next));
+            let back = format!("/sign-in?next={}", crate::url::encode(&next));
             flash::refuse("sign-in", &back, vec![("email".into(), email)], error.into()).await
         }
     }

@@ -105,7 +105,7 @@ mod tests {
                         ThrottleMode::Fixed { delay_ms } => (delay_ms, delay_ms),
                         ThrottleMode::Random { min_ms, max_ms } => (min_ms, max_ms),
                         ThrottleMode::Smart { min_ms, max_ms, batch_size, cooldown_ms } => {
-                            let pause = if i as u32 % batch_size == 0 { cooldown_ms } else { 0 };
+                            let pause = if (i as u32).is_multiple_of(batch_size) { cooldown_ms } else { 0 };
                             (min_ms + pause, max_ms + pause)
                         }
                     };

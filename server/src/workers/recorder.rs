@@ -1,21 +1,20 @@
 //! Writes the request log in batches.
 //!
 //! A call only puts its row into a bounded buffer. Every 250 ms, or as soon as a batch is full, the rows go to the
-//! database together with the minute counts of the rate windows. While the database is away they are kept and tried
+//! database. While the database is away they are kept and tried
 //! again; rows that find the buffer full are dropped and counted in `bouncer_request_rows_dropped_total`.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use domain::{
     Db, Error,
-    ids::{KeyId, OrgId},
     usage::{self, RequestRow},
 };
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::{state::AppState, telemetry::COUNTERS};
 
@@ -89,29 +88,23 @@ impl Recorder {
     }
 }
 
-/// Minute counts that are not written yet, by key and minute.
-type Counts = HashMap<(KeyId, OrgId, i64), u32>;
-
 /// Writes until the state is stopped, and then what is left.
 pub async fn run(state: AppState) {
-    let mut counts = Counts::new();
-    let mut pause = EVERY;
-    let mut refusals = 0;
+    let mut writer = Writer { recorder: state.recorder.clone(), server: state.keys.server(), pause: EVERY, refusals: 0 };
     let mut stopping = false;
     while !stopping {
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(writer.pause) => {}
             // Not while the database is away: a full batch would be tried again and again.
-            () = state.recorder.0.batch_is_full.notified(), if pause == EVERY => {}
+            () = writer.recorder.0.batch_is_full.notified(), if writer.pause == EVERY => {}
             () = state.stopped() => stopping = true,
         }
-        pause = drain(&state, &mut counts, &mut refusals, pause).await;
+        writer.drain().await;
     }
     let last = tokio::time::timeout(LAST_WORDS, async {
-        while !(state.recorder.is_empty() && counts.is_empty()) {
-            if drain(&state, &mut counts, &mut refusals, EVERY).await > EVERY {
-                tokio::time::sleep(EVERY).await;
-            }
+        while !writer.recorder.is_empty() {
+            tokio::time::sleep(EVERY).await;
+            writer.drain().await;
         }
     });
     if last.await.is_err() {
@@ -121,50 +114,57 @@ pub async fn run(state: AppState) {
     }
 }
 
-/// Writes all that waits, batch by batch. The answer is the pause until the next attempt.
-async fn drain(state: &AppState, counts: &mut Counts, refusals: &mut u32, pause: Duration) -> Duration {
-    loop {
-        for (key, organization, minute, calls) in state.keys.take_unsaved() {
-            *counts.entry((key, organization, minute)).or_default() += calls;
-        }
-        let rows = state.recorder.take();
-        if rows.is_empty() && counts.is_empty() {
-            return EVERY;
-        }
-        let windows: Vec<_> = counts.iter().map(|((key, org, minute), calls)| (*key, *org, *minute, *calls)).collect();
-        match usage::store::write(&state.recorder.0.db, state.keys.server(), &rows, &windows).await {
-            Ok(()) => {
-                if *refusals > 0 || pause > EVERY {
-                    tracing::info!("the request log is being written again");
-                }
-                *refusals = 0;
-                counts.clear();
-                COUNTERS.written.increment(rows.len() as u64);
-                COUNTERS.waiting.set(state.recorder.len() as f64);
-                if state.recorder.is_empty() {
-                    return EVERY;
-                }
+struct Writer {
+    recorder: Recorder,
+    server: Uuid,
+    /// Until the next attempt; longer than usual while attempts fail.
+    pause: Duration,
+    /// Of the batch that is next.
+    refusals: u32,
+}
+
+impl Writer {
+    /// Writes all that waits, batch by batch, until it fails.
+    async fn drain(&mut self) {
+        loop {
+            let rows = self.recorder.take();
+            if rows.is_empty() {
+                return;
             }
-            Err(error) => {
-                let away = matches!(error, Error::Unavailable);
-                if !away {
-                    *refusals += 1;
-                }
-                if *refusals >= REFUSALS {
-                    tracing::error!(%error, rows = rows.len(), "the database refuses rows of the request log: they are dropped");
-                    COUNTERS.dropped_refused.increment(rows.len() as u64);
-                    counts.clear();
-                    *refusals = 0;
-                } else {
-                    if pause == EVERY {
-                        tracing::warn!(%error, waiting = rows.len(), "the request log cannot be written; trying again");
+            match usage::store::write(&self.recorder.0.db, self.server, &rows).await {
+                Ok(()) => {
+                    if self.pause > EVERY {
+                        tracing::info!("the request log is being written again");
                     }
-                    state.recorder.put_back(rows);
+                    self.pause = EVERY;
+                    self.refusals = 0;
+                    COUNTERS.written.increment(rows.len() as u64);
                 }
-                COUNTERS.waiting.set(state.recorder.len() as f64);
-                return (pause * 2).min(LONGEST_PAUSE);
+                Err(error) => {
+                    self.failed(&error, rows);
+                    return;
+                }
             }
+            COUNTERS.waiting.set(self.recorder.len() as f64);
         }
+    }
+
+    fn failed(&mut self, error: &Error, rows: Vec<RequestRow>) {
+        if !matches!(error, Error::Unavailable) {
+            self.refusals += 1;
+        }
+        if self.refusals >= REFUSALS {
+            tracing::error!(%error, rows = rows.len(), "the database refuses rows of the request log: they are dropped");
+            COUNTERS.dropped_refused.increment(rows.len() as u64);
+            self.refusals = 0;
+        } else {
+            if self.pause == EVERY {
+                tracing::warn!(%error, waiting = rows.len(), "the request log cannot be written; trying again");
+            }
+            self.recorder.put_back(rows);
+        }
+        COUNTERS.waiting.set(self.recorder.len() as f64);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -175,7 +175,7 @@ pub async fn share_windows(state: AppState) {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             () = state.stopped() => return,
         }
-        match usage::store::sync_windows(&state.db, state.keys.server(), &state.keys).await {
+        match usage::store::sync_windows(&state.db, &state.keys).await {
             Ok(()) | Err(Error::Unavailable) => {}
             Err(error) => tracing::error!(%error, "the counts of other servers cannot be read"),
         }

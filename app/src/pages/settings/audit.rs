@@ -2,7 +2,6 @@
 
 use domain::{
     audit::{ACTIONS, AuditRow, sentence},
-    ids::PersonId,
     time::Time,
 };
 use leptos::prelude::*;
@@ -15,6 +14,7 @@ use crate::{
         Button, Chip, ChipRow, CursorPager, EmptyState, ErrorState, Icon, Select, Skeleton, TableWrap, TimeText,
     },
     error::AppError,
+    url::encode,
 };
 
 const HERE: &str = "/dashboard/settings/audit";
@@ -23,6 +23,7 @@ const PAGE: i64 = 50;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditFilter {
     pub action: Option<String>,
+    /// As the log names them: an e-mail address, or "command line".
     pub person: Option<String>,
     /// Rows older than this number.
     pub before: Option<i64>,
@@ -32,7 +33,7 @@ pub struct AuditFilter {
 pub struct AuditList {
     pub rows: Vec<AuditRow>,
     /// Everybody who did something, for the filter.
-    pub people: Vec<(PersonId, String)>,
+    pub people: Vec<String>,
     pub more: bool,
     pub now: Time,
 }
@@ -41,25 +42,21 @@ pub struct AuditList {
 pub async fn load_audit(filter: AuditFilter) -> Result<AuditList, AppError> {
     use crate::session;
     let me = session::current().await?;
-    // An id that is none matches nobody, not everybody.
-    let person = match filter.person.as_deref().map(str::parse::<PersonId>) {
-        Some(Ok(person)) => Some(person),
-        Some(Err(_)) => return Err(AppError::NotFound.answered()),
-        None => None,
-    };
-    let wanted = domain::audit::store::Filter { action: filter.action, person, before: filter.before, limit: PAGE + 1 };
-    let mut rows = domain::audit::store::list(me.db(), me.organization(), &wanted).await?;
+    let (action, person) = (filter.action.as_deref(), filter.person.as_deref());
+    // One more than is shown tells whether there are older ones.
+    let mut rows =
+        domain::audit::store::page(me.db(), me.organization(), filter.before, action, person, PAGE + 1).await?;
     let more = rows.len() as i64 > PAGE;
     rows.truncate(PAGE as usize);
-    let people = domain::audit::store::people(me.db(), me.organization()).await?;
+    let people = domain::audit::store::actors(me.db(), me.organization()).await?;
     Ok(AuditList { rows, people, more, now: session::now() })
 }
 
 /// The address of the page with this filter.
 fn address(filter: &AuditFilter) -> String {
     let parts: Vec<String> = [
-        filter.action.as_ref().map(|action| format!("action={action}")),
-        filter.person.as_ref().map(|person| format!("person={person}")),
+        filter.action.as_ref().map(|action| format!("action={}", encode(action))),
+        filter.person.as_ref().map(|person| format!("person={}", encode(person))),
         filter.before.map(|before| format!("before={before}")),
     ]
     .into_iter()
@@ -113,19 +110,16 @@ fn Log(list: AuditList, filter: AuditFilter) -> impl IntoView {
     let AuditList { rows, people, more, now } = list;
     let next = rows.last().filter(|_| more).map(|row| address(&AuditFilter { before: Some(row.seq), ..filter.clone() }));
     let first = filter.before.map(|_| address(&AuditFilter { before: None, ..filter.clone() }));
-    let name = filter.person.as_ref().map(|id| {
-        people.iter().find(|(person, _)| person.to_string() == *id).map_or_else(|| id.clone(), |(_, name)| name.clone())
-    });
     let mut actions = vec![(String::new(), "All actions".to_owned())];
     actions.extend(ACTIONS.iter().map(|&action| (action.to_owned(), action_words(action))));
     let mut persons = vec![(String::new(), "Everybody".to_owned())];
-    persons.extend(people.into_iter().map(|(id, name)| (id.to_string(), name)));
+    persons.extend(people.into_iter().map(|name| (name.clone(), name)));
     let filtered = filter.action.is_some() || filter.person.is_some();
     let chips = [
         filter.action.as_ref().map(|action| {
             (format!("Action: {}", action_words(action)), address(&AuditFilter { action: None, before: None, ..filter.clone() }))
         }),
-        name.map(|name| (format!("Person: {name}"), address(&AuditFilter { person: None, before: None, ..filter.clone() }))),
+        filter.person.as_ref().map(|name| (format!("Person: {name}"), address(&AuditFilter { person: None, before: None, ..filter.clone() }))),
     ];
     view! {
         <form class="toolbar" method="get" action=HERE aria-label="Filter">
@@ -228,8 +222,8 @@ mod tests {
     #[test]
     fn every_filter_has_its_address() {
         assert_eq!(address(&AuditFilter::default()), HERE);
-        let all = AuditFilter { action: Some("api_key.created".into()), person: Some("per_x".into()), before: Some(7) };
-        assert_eq!(address(&all), format!("{HERE}?action=api_key.created&person=per_x&before=7"));
+        let all = AuditFilter { action: Some("api_key.created".into()), person: Some("ada@acme.example".into()), before: Some(7) };
+        assert_eq!(address(&all), format!("{HERE}?action=api_key.created&person=ada%40acme.example&before=7"));
         assert_eq!(action_words("member.role_changed"), "Member: role changed");
         assert_eq!(action_words("api_key.created"), "API key: created");
     }

@@ -45,7 +45,7 @@ pub async fn load_members() -> Result<MemberList, AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
     let invitations = if me.viewer.role.may_manage_members() {
-        domain::people::invitations::open(me.db(), me.organization()).await?
+        domain::people::invitations::list(me.db(), me.organization()).await?
     } else {
         Vec::new()
     };
@@ -71,10 +71,10 @@ pub async fn invite_member(email: String, role: String) -> Result<InvitationLink
     let me = session::current().await?.manages_members()?;
     let wanted = Role::parse(&role).unwrap_or(Role::Viewer);
     match domain::people::invitations::create(me.db(), &me.actor(), &email, wanted).await {
-        Ok((invitation, token)) => {
+        Ok((_, token)) => {
             session::no_store();
             let url = format!("{}/invite/{}", me.state.settings.public_url, domain::secret::ExposeSecret::expose_secret(&token));
-            let link = InvitationLink { email: invitation.email, url };
+            let link = InvitationLink { email: email.trim().to_owned(), url };
             flash::keep_for_plain_form(&me, "invitation-link", &link, &format!("{HERE}?panel=invited")).await?;
             Ok(link)
         }

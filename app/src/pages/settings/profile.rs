@@ -33,7 +33,7 @@ pub async fn load_profile() -> Result<Profile, AppError> {
     let me = session::current().await?;
     let this = session::session_id()?;
     Ok(Profile {
-        sessions: domain::people::sessions::of_person(me.db(), me.viewer.person_id, this.as_deref()).await?,
+        sessions: domain::people::sessions::list(me.db(), me.viewer.person_id, &this).await?,
         name: me.viewer.name,
         email: me.viewer.email,
         now: session::now(),
@@ -58,14 +58,14 @@ pub async fn change_password(current: String, password: String, repeated: String
     use crate::{flash, session};
     let me = session::current().await?;
     let answer = if password == repeated {
-        domain::people::sign_in::change_password(me.db(), &me.actor(), &current.into(), &password.into()).await
+        domain::people::sign_in::change_password(me.db(), &me.state.hasher, &me.actor(), &current.into(), &password.into()).await
     } else {
         Err(domain::Error::field("repeated", "The two passwords differ. Type the same one twice."))
     };
     match answer {
         Ok(()) => {
             // Whoever knew the old password is out; this session goes on under a new id.
-            domain::people::sessions::end_others(me.db(), &me.actor(), session::session_id()?.as_deref()).await?;
+            domain::people::sessions::end_others(me.db(), &me.actor(), &session::session_id()?).await?;
             session::renew().await?;
             flash::done(HERE, "Password changed. You were signed out everywhere else.").await
         }
@@ -85,7 +85,7 @@ pub async fn end_session(handle: String) -> Result<(), AppError> {
 pub async fn end_other_sessions() -> Result<(), AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
-    domain::people::sessions::end_others(me.db(), &me.actor(), session::session_id()?.as_deref()).await?;
+    domain::people::sessions::end_others(me.db(), &me.actor(), &session::session_id()?).await?;
     flash::done(HERE, "You are signed out everywhere else").await
 }
 

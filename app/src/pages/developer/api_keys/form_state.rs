@@ -192,7 +192,7 @@ impl FormState {
         })
     }
 
-    /// On to the next step. What is wrong on this one shows from now on, but does not hold anybody up.
+    /// On to the next step, unless something is wrong on this one. (The tabs lead everywhere at any time.)
     pub fn forward(&self) {
         let step = self.step.get_untracked();
         self.checked.update(|checked| checked[(step - 1).min(2)] = true);

@@ -1,0 +1,154 @@
+//! The dialog "Create New API Key", also for duplicates.
+
+use leptos::{prelude::*, server_fn::ServerFn};
+
+use super::{
+    actions::CreateKey,
+    context::KeysPage,
+    data::FormPage,
+    form_fields::{AntiBan, Details, Foot, Permissions},
+    form_state::FormState,
+    query::Panel,
+};
+use crate::components::{Dialog, FormError, Notice, Steps, Tone};
+
+const FORM: &str = "create-form";
+
+#[component]
+pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoView {
+    let page = KeysPage::get();
+    let duplicate = copied_from.is_some();
+    let state = FormState::new(&form, None);
+    let create = ServerAction::<CreateKey>::new();
+    let pending = create.pending();
+
+    // A draft is only of this browser and comes back once the page runs. A duplicate starts from its original.
+    let restored = RwSignal::new(false);
+    Effect::new(move |first: Option<()>| {
+        if first.is_none() && !duplicate && form.errors.is_empty() {
+            if let Some(draft) = page.draft.get_untracked() {
+                state.restore(&draft);
+                restored.set(true);
+                return;
+            }
+        }
+        let typed = state.read();
+        if !duplicate && state.is_changed() {
+            page.draft.set(Some(typed));
+        }
+    });
+    let start_anew = move |_| {
+        page.draft.set(None);
+        state.restore(&state.start.get_value());
+        restored.set(false);
+    };
+
+    Effect::new(move |_| match create.value().get() {
+        Some(Ok(Some(revealed))) => {
+            let id = revealed.id;
+            page.draft.set(None);
+            page.revealed.set(Some(revealed));
+            page.replace(Panel::Created(id));
+            page.refresh_list();
+        }
+        Some(Err(error)) => state.refused(&error),
+        Some(Ok(None)) | None => {}
+    });
+
+    let send = move || {
+        if !pending.get_untracked() && state.ready() {
+            let mut form = untrack(|| state.read());
+            let scopes = std::mem::take(&mut form.scopes);
+            create.dispatch(CreateKey { form, scopes, back: page.back().get_untracked() });
+        }
+    };
+    let asking = RwSignal::new(false);
+    let may_close = Callback::new(move |()| {
+        let ask = state.is_changed() && !asking.get_untracked() && !pending.get_untracked();
+        asking.set(ask);
+        !ask
+    });
+
+    let title = match &copied_from {
+        Some(name) => format!("Duplicate {name}"),
+        None => "Create New API Key".to_owned(),
+    };
+    let text = if duplicate { "A new key with the same settings and a secret of its own." } else { "A key is shown in full once, right after it was made." };
+    let submission = form.form.submission.clone();
+    let own_ip = form.own_ip;
+    view! {
+        <div class="stepped">
+            <Dialog
+                id="create-key-dialog"
+                title=title
+                description=text
+                close_href=page.close_href()
+                may_close=may_close
+                under_head=move || steps(state)
+                foot=move || view! {
+                    <Foot state form=FORM submit="Create API Key" pending=pending.into() close_href=page.close_href()/>
+                }
+            >
+                <FormError message=state.message/>
+                {move || asking.get().then(|| view! { <CloseQuestion on_keep=Callback::new(move |()| asking.set(false))/> })}
+                {move || restored.get().then(|| view! {
+                    <Notice>
+                        <p>
+                            "This is what you typed before. "
+                            <button type="button" class="text-link" on:click=start_anew>"Start anew"</button>
+                        </p>
+                    </Notice>
+                })}
+                <form
+                    id=FORM
+                    class="key-form"
+                    method="post"
+                    action=CreateKey::url()
+                    novalidate
+                    on:submit=move |event| {
+                        event.prevent_default();
+                        advance(state, send);
+                    }
+                >
+                    <input type="hidden" name="form[submission]" value=submission/>
+                    <input type="hidden" name="back" value=move || page.back().get()/>
+                    <div class="step-part step-1"><Details state fixed=None/></div>
+                    <div class="step-part step-2"><AntiBan state/></div>
+                    <div class="step-part step-3"><Permissions state own_ip/></div>
+                </form>
+            </Dialog>
+        </div>
+    }
+}
+
+/// The step tabs.
+pub fn steps(state: FormState) -> impl IntoView {
+    let tabs = domain::keys::form::STEPS.into_iter().enumerate().map(|(i, label)| (label, state.step_state(i))).collect();
+    view! { <Steps id="key-form" steps=tabs current=state.step/> }
+}
+
+/// Enter goes on; on the last step it sends.
+pub fn advance(state: FormState, send: impl Fn()) {
+    if state.step.get_untracked() < domain::keys::form::STEPS.len() {
+        state.forward();
+    } else {
+        send();
+    }
+}
+
+/// Asked once when something was typed. What was typed is kept either way.
+#[component]
+pub fn CloseQuestion(on_keep: Callback<()>) -> impl IntoView {
+    let page = KeysPage::get();
+    view! {
+        <div role="alert">
+            <Notice tone=Tone::Warn>
+                <p>"Close without saving? Nothing has been changed yet."</p>
+                <p class="question">
+                    <button type="button" class="button" on:click=move |_| on_keep.run(())>"Keep editing"</button>
+                    <button type="button" class="button" on:click=move |_| page.close()>"Close"</button>
+                </p>
+            </Notice>
+        </div>
+    }
+}
