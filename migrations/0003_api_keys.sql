@@ -37,7 +37,7 @@ create unique index api_keys_name_key on api_keys (organization_id, lower(name))
 create index api_keys_created on api_keys (organization_id, created_at desc, id desc);
 create index api_keys_sort_name on api_keys (organization_id, lower(name), id);
 create index api_keys_last_used on api_keys (organization_id, last_used_at, id);
-create index api_keys_expiry on api_keys (expires_at) where revoked_at is null;
+create index api_keys_expiry on api_keys (organization_id, expires_at) where revoked_at is null;
 call isolate('api_keys');
 
 create table api_key_secrets (

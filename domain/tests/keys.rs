@@ -220,6 +220,8 @@ async fn filters_find_what_they_say(pool: PgPool) {
     make(KeyForm { expires: "7".into(), ..base("Soon") }).await;
     make(KeyForm { allowed_ips: "10.0.0.0/8".into(), ..base("Fenced") }).await;
     make(KeyForm { scopes: vec!["key:verify".into()], ..base("Verifier") }).await;
+    let expiring = store::list(&world.db, world.org(), &KeyFilter::default(), now).await.unwrap().expiring;
+    assert_eq!(expiring.iter().map(|(_, name, _)| name.as_str()).collect::<Vec<_>>(), ["Soon"]);
     let gone = make(base("Gone")).await;
     store::revoke(&world.db, &world.owner, &[gone.id]).await.unwrap();
     let names = async |f: KeyFilter| {

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ApiKey, Environment, Scope, Status};
-use crate::ids::PersonId;
+use crate::{
+    ids::{KeyId, PersonId},
+    time::Time,
+};
 
 /// The states a list can be filtered by. Without a filter everything but revoked keys is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +166,8 @@ pub struct KeyList {
     pub next: Option<String>,
     /// Everyone who created one of the organization's keys, for the filter.
     pub creators: Vec<(PersonId, String)>,
+    /// Working keys that end within 14 days, the soonest first, at most ten: the page warns of them.
+    pub expiring: Vec<(KeyId, String, Time)>,
     /// True when the organization has no key at all, revoked ones included.
     pub none_yet: bool,
 }

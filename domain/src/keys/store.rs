@@ -217,6 +217,16 @@ pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -
     )
     .fetch_all(&mut *tx)
     .await?;
+    let expiring = sqlx::query!(
+        r#"select id, name, expires_at as "expires_at!" from api_keys
+           where organization_id = $1 and revoked_at is null and disabled_at is null
+             and expires_at > $2 and expires_at <= $2::timestamptz + interval '14 days'
+           order by expires_at limit 10"#,
+        organization.0,
+        now,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     let none_yet = total == 0
         && !sqlx::query_scalar!(
             r#"select exists(select from api_keys where organization_id = $1) as "some!""#,
@@ -232,6 +242,7 @@ pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -
         previous,
         next,
         creators: creators.into_iter().map(|row| (PersonId(row.id), row.name)).collect(),
+        expiring: expiring.into_iter().map(|row| (KeyId(row.id), row.name, row.expires_at)).collect(),
         none_yet,
     })
 }
