@@ -8,6 +8,9 @@ if (process.getuid?.() === 0) args.push("--no-sandbox");
 // The organization is made once, through the page people use; everything after it is signed in.
 const signedIn = { storageState: where.ownerState };
 const needs = { dependencies: ["setup"] };
+const desktop = { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 800 } };
+// These have servers of their own, which they kill and starve.
+const servers = ["crash.spec.ts", "outage.spec.ts"];
 
 export default defineConfig({
   testDir: "tests",
@@ -15,7 +18,7 @@ export default defineConfig({
   globalSetup: "./support/global-setup.ts",
   // One server and one database for all: tests name what they make after themselves, and may run side by side.
   fullyParallel: false,
-  workers: process.env.CI ? 2 : undefined,
+  workers: 2,
   forbidOnly: Boolean(process.env.CI),
   retries: 0,
   timeout: 45_000,
@@ -30,24 +33,9 @@ export default defineConfig({
     launchOptions: { executablePath: where.chromium(), args },
   },
   projects: [
-    { name: "setup", testMatch: "setup.spec.ts", use: { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 800 } } },
-    {
-      name: "chromium",
-      ...needs,
-      testIgnore: ["setup.spec.ts", "**/*.mobile.spec.ts", "**/*.nojs.spec.ts"],
-      use: { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 800 }, ...signedIn },
-    },
-    {
-      name: "mobile",
-      ...needs,
-      testMatch: "**/*.mobile.spec.ts",
-      use: { ...devices["Pixel 7"], viewport: { width: 360, height: 740 }, ...signedIn },
-    },
-    {
-      name: "nojs",
-      ...needs,
-      testMatch: "**/*.nojs.spec.ts",
-      use: { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 800 }, javaScriptEnabled: false },
-    },
+    { name: "setup", testMatch: "setup.spec.ts", use: { ...desktop } },
+    { name: "chromium", ...needs, testIgnore: ["setup.spec.ts", "nojs.spec.ts", ...servers], use: { ...desktop, ...signedIn } },
+    { name: "nojs", ...needs, testMatch: "nojs.spec.ts", use: { ...desktop, javaScriptEnabled: false } },
+    { name: "servers", ...needs, testMatch: servers, use: { ...desktop } },
   ],
 });

@@ -36,7 +36,8 @@ create table api_keys (
 create unique index api_keys_name_key on api_keys (organization_id, lower(name)) where revoked_at is null;
 create index api_keys_created on api_keys (organization_id, created_at desc, id desc);
 create index api_keys_sort_name on api_keys (organization_id, lower(name), id);
-create index api_keys_last_used on api_keys (organization_id, last_used_at, id);
+-- Keys that were never used count as used in the year 1, as the list sorts them.
+create index api_keys_last_used on api_keys (organization_id, coalesce(last_used_at, '0001-01-01Z'::timestamptz), id);
 create index api_keys_expiry on api_keys (organization_id, expires_at) where revoked_at is null;
 call isolate('api_keys');
 
@@ -57,9 +58,9 @@ create index api_key_secrets_key on api_key_secrets (key_id, created_at desc);
 create unique index api_key_secrets_current on api_key_secrets (key_id) where ends_at is null;
 call isolate('api_key_secrets');
 
--- Orders keys by state: 0 active, 1 expiring (seven days), 2 disabled, 3 expired, 4 revoked. Mirrors ApiKey::status.
+-- Stable, not immutable, or Postgres would not put its text into the query. Orders keys by state: 0 active, 1 expiring (seven days), 2 disabled, 3 expired, 4 revoked. Mirrors ApiKey::status.
 create function api_key_state(revoked_at timestamptz, expires_at timestamptz, disabled_at timestamptz, at timestamptz)
-    returns integer language sql immutable parallel safe
+    returns integer language sql stable parallel safe
     return case
         when revoked_at is not null then 4
         when expires_at <= at then 3

@@ -56,6 +56,11 @@ mod real {
         // `showModal` refuses a dialog that is open already.
         _ = dialog.remove_attribute("open");
         _ = dialog.show_modal();
+        // What one came for, rather than the cross.
+        let first = "[autofocus], .dialog-body input:not([type=hidden], [type=radio], [type=checkbox]), .dialog-body textarea";
+        if let Some(first) = dialog.query_selector(first).ok().flatten().and_then(|first| first.dyn_into::<HtmlElement>().ok()) {
+            _ = first.focus();
+        }
     }
 
     /// The dialog is going: the focus returns to where it was.
@@ -99,7 +104,7 @@ mod real {
         let left = (anchor.right() - own.width()).clamp(4.0, (width - own.width() - 4.0).max(4.0));
         // Through the object model, which the content security policy allows; a style attribute it would not.
         let style = menu.style();
-        for (name, value) in [("inset", "auto"), ("margin", "0")] {
+        for (name, value) in [("position-area", "none"), ("inset", "auto"), ("margin", "0")] {
             _ = style.set_property(name, value);
         }
         _ = style.set_property("top", &format!("{top}px"));

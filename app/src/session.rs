@@ -20,11 +20,10 @@ use crate::error::AppError;
 #[derive(Clone)]
 pub struct AppState {
     pub db: Db,
+    /// Seals what passes through the session for one redirect: a new key, when its form was sent without script.
     pub sealer: Sealer,
     pub hasher: Hasher,
     pub settings: Arc<Settings>,
-    /// Seals what passes through the session for one redirect: a new key, when its form was sent without script.
-    pub sealer: domain::seal::Sealer,
 }
 
 /// Settings that show on pages.

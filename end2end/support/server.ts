@@ -20,6 +20,10 @@ export function environment({ url, dataDir, env }: Pick<Options, "url" | "dataDi
     BOUNCER_ADDR: new URL(url).host,
     BOUNCER_PUBLIC_URL: url,
     BOUNCER_DATA_DIR: dataDir,
+    // Several servers run here at once, and their figures interest nobody.
+    BOUNCER_METRICS_ADDR: "off",
+    // Real hashes take a good part of a second in a debug build, on purpose.
+    BOUNCER_CHEAP_PASSWORDS: "true",
     LEPTOS_OUTPUT_NAME: "bouncer",
     LEPTOS_SITE_ROOT: where.site,
     LEPTOS_SITE_PKG_DIR: "pkg",

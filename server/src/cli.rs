@@ -367,15 +367,23 @@ async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(
     let issued = store::create(db, &actor(organization.id), new, None, &settings.key_prefix).await?;
     let key = issued.text.expose_secret();
     if args.json {
-        return print(format!(
-            "{}\n",
-            json!({ "id": issued.id, "key": key, "name": issued.name, "environment": issued.environment })
-        ));
+        let answer = Created { id: issued.id, key, name: &issued.name, environment: issued.environment };
+        let text = serde_json::to_string(&answer).map_err(|error| Failure(error.to_string()))?;
+        return print(format!("{text}\n"));
     }
     print(format!(
         "Created {} ({}) for {}. This is the only time the key is shown:\n{key}\n",
         issued.name, issued.id, organization.name
     ))
+}
+
+/// What `keys create --json` prints.
+#[derive(serde::Serialize)]
+struct Created<'a> {
+    id: KeyId,
+    key: &'a str,
+    name: &'a str,
+    environment: Environment,
 }
 
 /// The dialog's form, filled in from the options.

@@ -62,7 +62,7 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     // Without this each small answer waits 40 ms for the other side's acknowledgement.
     let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
     let stopping = state.clone();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.stopped().await });
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.draining().await });
     let mut server = tokio::spawn(server.into_future());
     state.set_ready(true);
     tracing::info!("Bouncer listens on {}", settings.addr);
@@ -71,7 +71,7 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     signals.next().await;
     tracing::info!("stopping: calls in flight finish");
     state.set_ready(false);
-    state.stop();
+    state.drain();
     let drained = tokio::select! {
         done = tokio::time::timeout(DRAIN, &mut server) => done.is_ok(),
         () = signals.next() => return Err(Failure::new("Stopped at once by a second signal.")),
@@ -80,6 +80,7 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
         tracing::warn!("some calls did not finish within {} s", DRAIN.as_secs());
         server.abort();
     }
+    state.stop();
     let finish = async {
         while workers.join_next().await.is_some() {}
         database.close().await

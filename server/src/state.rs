@@ -30,6 +30,13 @@ const HASHES_AT_ONCE: usize = 2;
 /// A viewer that falls this many calls behind looks at the database instead.
 const RADAR_BACKLOG: usize = 1_024;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    Draining,
+    Stopping,
+}
+
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
@@ -47,8 +54,10 @@ pub struct Inner {
     pub leptos: LeptosOptions,
     /// The public API's document, as it is served.
     pub openapi: String,
+    /// Known to hold once it was seen to hold: setup is done once.
+    pub has_organization: AtomicBool,
     ready: AtomicBool,
-    stopping: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
 }
 
 impl std::ops::Deref for AppState {
@@ -85,8 +94,9 @@ impl AppState {
             key_prefix: settings.key_prefix.clone(),
             trusted_proxies: settings.trusted_proxies(),
             leptos: leptos_options(settings),
+            has_organization: AtomicBool::new(false),
             ready: AtomicBool::new(false),
-            stopping: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Serving),
         })))
     }
 
@@ -103,15 +113,29 @@ impl AppState {
         self.ready.store(ready, Relaxed);
     }
 
-    /// Tells workers and open live connections to come to an end.
+    /// No new calls: the server and open live connections come to an end.
+    pub fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// No more calls at all: the workers finish what they hold.
     pub fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.phase.send_replace(Phase::Stopping);
+    }
+
+    /// Waits for [`AppState::drain`].
+    pub async fn draining(&self) {
+        self.reached(Phase::Draining).await;
     }
 
     /// Waits for [`AppState::stop`].
     pub async fn stopped(&self) {
+        self.reached(Phase::Stopping).await;
+    }
+
+    async fn reached(&self, phase: Phase) {
         // The sender lives as long as the state, so this ends only with the signal.
-        _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Logs (`tracing`) and metrics (Prometheus, on an address of its own).
 
-use std::{sync::LazyLock, time::Duration};
+use std::{io::IsTerminal, sync::LazyLock, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -14,7 +14,10 @@ pub fn log(form: LogForm) {
         // sqlx tells of every migration, tower-sessions of every session cookie that ended.
         EnvFilter::new("info,sqlx=warn,tower_sessions=warn,tower_sessions_core=warn")
     });
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     // A second call, in tests, keeps the first one's choice.
     _ = match form {

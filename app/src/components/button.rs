@@ -54,6 +54,13 @@ pub fn Button(
             aria-disabled=move || pending.get().then_some("true")
             aria-label=label.clone()
             title=label
+            on:click=move |event| {
+                // What is being done is not asked for twice.
+                if pending.get_untracked() {
+                    event.prevent_default();
+                    event.stop_immediate_propagation();
+                }
+            }
         >
             {icon.map(|icon| view! { <Glyph icon/> })}
             {children.map(|children| view! { <span>{children()}</span> })}

@@ -50,9 +50,10 @@ pub fn CopyButton(
     };
     let words = label.clone();
     view! {
+        <span class="copy-holder js-only">
         <button
             type="button"
-            class=format!("{} copy js-only", kind.class())
+            class=format!("{} copy", kind.class())
             class:icon-only=bare
             class:done=move || said.get() == Some("Copied")
             aria-label=bare.then(|| label.clone())
@@ -61,7 +62,9 @@ pub fn CopyButton(
         >
             {move || view! { <Glyph icon=if said.get() == Some("Copied") { Icon::Check } else { Icon::Copy }/> }}
             {(!bare).then(|| view! { <span>{move || said.get().map_or_else(|| words.clone(), Into::into)}</span> })}
-            <span class="sr-only" role="status">{move || said.get().unwrap_or_default()}</span>
         </button>
+        // Beside the button, not in it: its name must not change twice.
+        <span class="sr-only" role="status">{move || said.get().unwrap_or_default()}</span>
+        </span>
     }
 }

@@ -42,9 +42,9 @@ pub fn Dialog(
     let class = if wide { "dialog wide" } else { "dialog" };
     view! {
         <Frame id class title description close_href may_close alert=false>
-            {under_head.run()}
+            {move || under_head.run()}
             <div class="dialog-body">{children()}</div>
-            {foot.map(|foot| view! { <footer class="dialog-foot">{foot.run()}</footer> })}
+            {foot.map(|foot| view! { <footer class="dialog-foot">{move || foot.run()}</footer> })}
         </Frame>
     }
 }
@@ -62,7 +62,7 @@ pub fn Sheet(
     view! {
         <Frame id class="dialog sheet" title description close_href may_close=None alert=false>
             <div class="dialog-body">{children()}</div>
-            {foot.map(|foot| view! { <footer class="dialog-foot">{foot.run()}</footer> })}
+            {foot.map(|foot| view! { <footer class="dialog-foot">{move || foot.run()}</footer> })}
         </Frame>
     }
 }
@@ -87,7 +87,7 @@ pub fn ConfirmDialog(
                 <a class=ButtonKind::Plain.class() href=move || close_href.get() data-noscroll="true" autofocus data-close="true">
                     {keep}
                 </a>
-                {action.run()}
+                {move || action.run()}
             </footer>
         </Frame>
     }
@@ -123,14 +123,18 @@ fn Frame(
         }
     });
 
+    let go = navigate.clone();
     let cancel = move |event: ev::Event| {
         // Closing means leaving the URL; the router then takes the dialog away.
         event.prevent_default();
         if may_close.is_none_or(|ask| ask.run(())) {
             let options = NavigateOptions { scroll: false, ..Default::default() };
-            navigate(&close_href.get_untracked(), options);
+            go(&close_href.get_untracked(), options);
         }
     };
+    // A browser may close it without asking (Esc twice): the URL follows.
+    let leave =
+        move |_| navigate(&close_href.get_untracked(), NavigateOptions { scroll: false, ..Default::default() });
     let keep_open = move |event: ev::MouseEvent| {
         if browser::is_close_link(&event) && may_close.is_some_and(|ask| !ask.run(())) {
             event.prevent_default();
@@ -152,6 +156,7 @@ fn Frame(
             aria-labelledby=labelled
             aria-describedby=move || description.get().map(|_| described.clone())
             on:cancel=cancel
+            on:close=leave
             on:click=keep_open
         >
             <header class="dialog-head">

@@ -7,7 +7,7 @@ use leptos_router::hooks::use_params_map;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    components::{Button, ButtonKind, EmptyState, ErrorState, Field, FormError, FormState, Icon, LinkButton, PasswordInput, TextInput},
+    components::{Button, ButtonKind, ErrorState, Field, FormError, FormState, LinkButton, PasswordInput, TextInput},
     error::AppError,
     flash::FormFlash,
     shell::Door,
@@ -67,15 +67,12 @@ pub fn InvitePage() -> impl IntoView {
                 match offered.await {
                     Ok(offered) => view! { <Accept offered token=token() action/> }.into_any(),
                     Err(AppError::NotFound) => view! {
-                        <main class="door" id="main">
-                            <EmptyState
-                                icon=Icon::Link
-                                title="This invitation is over"
-                                text="It was accepted, withdrawn, or is older than seven days. Ask the person who sent it for a new one."
-                            >
-                                <LinkButton href="/sign-in">"Sign in"</LinkButton>
-                            </EmptyState>
-                        </main>
+                        <Door
+                            title="This invitation is over"
+                            text="It was accepted, withdrawn, or is older than seven days. Ask the person who sent it for a new one."
+                        >
+                            <LinkButton href="/sign-in">"Sign in"</LinkButton>
+                        </Door>
                     }
                     .into_any(),
                     Err(error) => view! { <main class="door" id="main"><ErrorState error/></main> }.into_any(),

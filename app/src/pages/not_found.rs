@@ -3,10 +3,7 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use crate::{
-    components::{EmptyState, Icon, LinkButton},
-    error::AppError,
-};
+use crate::{components::LinkButton, error::AppError, shell::Door};
 
 #[component]
 pub fn NotFoundPage() -> impl IntoView {
@@ -14,10 +11,8 @@ pub fn NotFoundPage() -> impl IntoView {
     AppError::NotFound.answered();
     view! {
         <Title text="Not found"/>
-        <main class="door" id="main">
-            <EmptyState icon=Icon::Search title="Not found" text=AppError::NotFound.to_string()>
-                <LinkButton href="/dashboard/developer/api-keys">"Go to API Keys"</LinkButton>
-            </EmptyState>
-        </main>
+        <Door title="Not found" text=AppError::NotFound.to_string()>
+            <LinkButton href="/dashboard/developer/api-keys">"Go to API Keys"</LinkButton>
+        </Door>
     }
 }

@@ -68,12 +68,12 @@ pub fn Dashboard() -> impl IntoView {
         <div class="layout">
             <Sidebar frame/>
             <main id="main" tabindex="-1">
-                <Suspense>
+                <Transition>
                     {move || Suspend::new(async move {
                         let note = frame.await.ok().and_then(|frame| frame.note);
                         note.map(|note| view! { <Notice tone=Tone::Ok><p>{note}</p></Notice> })
                     })}
-                </Suspense>
+                </Transition>
                 <Outlet/>
             </main>
         </div>

@@ -18,16 +18,16 @@ pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
     let sign_out = SignOut::url();
     // On phones the button in the top bar opens it as a popover; on wide screens it is always there.
     view! {
-        <div class="sidebar" id="sidebar" popover="auto">
+        <aside class="sidebar" id="sidebar" popover="auto" aria-label="Console">
             <div class="sidebar-top">
-                <Suspense fallback=Brand>
+                <Transition fallback=Brand>
                     {move || Suspend::new(async move {
                         match frame.await {
                             Ok(frame) => view! { <OrganizationName frame/> }.into_any(),
                             Err(_) => view! { <Brand/> }.into_any(),
                         }
                     })}
-                </Suspense>
+                </Transition>
             </div>
             <nav aria-label="Main" on:click=|event| crate::browser::close_sidebar(&event)>
                 <h2 id="nav-integrations">"Integrations & Configuration"</h2>
@@ -38,7 +38,7 @@ pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
             </nav>
             <div class="sidebar-foot">
                 <ThemeSwitch/>
-                <Suspense>
+                <Transition>
                     {move || Suspend::new(async move {
                         frame.await.ok().map(|frame| {
                             view! {
@@ -49,7 +49,7 @@ pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
                             }
                         })
                     })}
-                </Suspense>
+                </Transition>
                 // A form of the browser's own: the page is loaded anew, and nothing of the old one stays in memory.
                 <form method="post" action=sign_out>
                     <button type="submit" class="button quiet icon-only" aria-label="Sign out" title="Sign out">
@@ -57,7 +57,7 @@ pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
                     </button>
                 </form>
             </div>
-        </div>
+        </aside>
     }
 }
 

@@ -124,7 +124,7 @@ fn sort_expression(sort: KeySort) -> (&'static str, &'static str) {
         KeySort::Created => ("k.created_at", "timestamptz"),
         KeySort::Name => ("lower(k.name)", "text"),
         KeySort::Status => ("api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ", "integer"),
-        KeySort::LastUsed => ("coalesce(k.last_used_at, '0001-01-01Z')", "timestamptz"),
+        KeySort::LastUsed => ("coalesce(k.last_used_at, '0001-01-01Z'::timestamptz)", "timestamptz"),
     }
 }
 

@@ -259,7 +259,7 @@ pub(super) async fn method_not_allowed() -> Problem {
 pub(super) struct ProblemDocument<'a> {
     /// Address of the error's explanation; one for each code.
     #[serde(rename = "type")]
-    #[schema(format = Uri, example = "https://bouncer.example/api/v1/problems/insufficient_scope")]
+    #[schema(format = "uri", example = "https://bouncer.example/api/v1/problems/insufficient_scope")]
     kind: &'a str,
     #[schema(example = "Scope missing")]
     title: &'a str,
@@ -275,7 +275,7 @@ pub(super) struct ProblemDocument<'a> {
     #[schema(pattern = "^req_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "req_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     request_id: String,
     /// The same as `type`.
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     docs: &'a str,
     /// What is wrong with which field of the body; only with `validation_failed`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::State;
-use chrono::{DateTime, Duration};
+use chrono::DateTime;
 use domain::{
     gate::{Decision, Facts, GateKey, Instance, Presented, Queue, Rate, decide},
     ids::KeyId,
@@ -25,7 +25,6 @@ const KEY_MAX: usize = 16 * 1024;
 
 /// What to verify.
 #[derive(ToSchema)]
-#[schema(as = VerifyKey, additional_properties = false)]
 pub(super) struct VerifyKey {
     /// The key as it was shown to you.
     #[schema(min_length = 1, max_length = 16384, example = "bnc_live_0123456789ABCDEFGHIJKLMNOPQRSTUV000000")]
@@ -193,7 +192,9 @@ fn answer(key: Option<&GateKey>, decision: Decision, rate: Rate, now: Time) -> V
         },
         requests_per_hour: limit,
         remaining: limit.map(|limit| limit.saturating_sub(rate.used)),
-        resets_at: limit.filter(|_| rate.used > 0).map(|_| now + Duration::milliseconds(rate.frees_in_ms)),
+        resets_at: limit
+            .filter(|_| rate.used > 0)
+            .and_then(|_| DateTime::from_timestamp_millis(now.timestamp_millis() + rate.frees_in_ms)),
         expires_at: key.and_then(|key| key.expires_ms).and_then(DateTime::from_timestamp_millis),
     }
 }

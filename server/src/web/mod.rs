@@ -1,4 +1,96 @@
-//! placeholder until the pages compile
-use axum::Router;
+//! Everything a browser sees.
+//!
+//! From the outside in: [`stamp`] gives each request its id and each answer its headers; the CSRF check; compression;
+//! time-out; the session of the cookie; [`guard`], which sends people to the page where they can go on; then pages,
+//! server functions, live events, downloads, and static files for everything else.
+
+pub mod export;
+pub mod failure;
+mod guard;
+mod headers;
+pub mod live;
+pub mod session;
+mod stamp;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{Extensions, HeaderMap, StatusCode, Version, header};
+use leptos::prelude::provide_context;
+use leptos_axum::{LeptosRoutes, generate_route_list};
+use tower_http::{
+    compression::CompressionLayer,
+    csrf::{CsrfLayer, ProtectionError},
+    timeout::TimeoutLayer,
+};
+
 use crate::state::AppState;
-pub fn router(_state: &AppState) -> Router<AppState> { Router::new() }
+
+/// A page that takes longer has lost its reader.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest form holds 1,000 networks.
+const FORM_MAX: usize = 256 * 1024;
+
+/// Pages, server functions, live events, downloads and files.
+pub fn router(state: &AppState) -> Router<AppState> {
+    let context = context(state);
+    Router::new()
+        .route("/dashboard/live/keys/{key}/calls", get(live::calls))
+        .route(app::pages::developer::api_keys::query::EXPORT_PATH, get(export::keys))
+        .leptos_routes_with_context(state, generate_route_list(app::App), context.clone(), {
+            let options = state.leptos.clone();
+            move || app::shell(options.clone())
+        })
+        .fallback(leptos_axum::file_and_error_handler_with_context::<AppState, _>(context, app::shell))
+        .layer(DefaultBodyLimit::max(FORM_MAX))
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(session::layer(state))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PAGE_TIMEOUT))
+        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(from_fn(stamp::mark_secrets))
+        .layer(CsrfLayer::new().with_rejection_response(foreign_form))
+        .layer(from_fn_with_state(state.clone(), stamp::stamp))
+}
+
+/// What every page and server function finds in its context.
+fn context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
+    let pages = app::session::AppState {
+        db: state.db.clone(),
+        sealer: state.sealer.clone(),
+        hasher: state.hasher.clone(),
+        settings: Arc::new(app::session::Settings {
+            public_url: state.public_url.clone(),
+            key_prefix: state.key_prefix.clone(),
+        }),
+    };
+    let reloads = state.leptos.env == leptos::config::Env::DEV;
+    move || {
+        provide_context(pages.clone());
+        headers::page_policy(reloads);
+    }
+}
+
+/// HTML is compressed, unless it carries a secret: its length would tell about it (BREACH). Files are compressed at
+/// build time, live events must not wait in a compressor, and the rest is small.
+fn compressible(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<stamp::CarriesSecret>().is_none()
+        && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+}
+
+/// A form that another site sent in somebody's name.
+fn foreign_form(error: ProtectionError) -> Response {
+    tracing::warn!(%error, "a request from another site was refused");
+    failure::page(
+        StatusCode::FORBIDDEN,
+        "This came from another site",
+        "A form was sent to Bouncer from a page that is not Bouncer's, and was refused. If you opened Bouncer through a proxy, it must pass the headers Host and Origin on unchanged.",
+        None,
+    )
+    .into_response()
+}

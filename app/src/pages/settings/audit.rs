@@ -18,6 +18,7 @@ use crate::{
 };
 
 const HERE: &str = "/dashboard/settings/audit";
+#[cfg(feature = "ssr")]
 const PAGE: i64 = 50;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

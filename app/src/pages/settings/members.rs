@@ -139,8 +139,14 @@ pub fn MembersPage() -> impl IntoView {
     let withdraw = ServerAction::<WithdrawInvitation>::new();
     let role = ServerAction::<SetRole>::new();
     let remove = ServerAction::<RemoveMember>::new();
-    let versions = move || (invite.version().get(), withdraw.version().get(), role.version().get(), remove.version().get());
-    let list = Resource::new(versions, |_| load_members());
+    let list = Resource::new(|| (), |()| load_members());
+    // The new invitation appears in the list when its dialog is closed: read anew before, it would take the link away.
+    Effect::new(move |_| {
+        if panel.get().is_empty() && invite.value().with_untracked(|value| matches!(value, Some(Ok(_)))) {
+            invite.value().set(None);
+            list.refetch();
+        }
+    });
 
     let (toasts, navigate) = (use_toasts(), use_navigate());
     let after = move |value: Signal<Option<Result<(), AppError>>>, done: &'static str| {
@@ -148,6 +154,7 @@ pub fn MembersPage() -> impl IntoView {
         Effect::new(move |_| match value.get() {
             Some(Ok(())) => {
                 toasts.ok(done);
+                list.refetch();
                 navigate(HERE, NavigateOptions { scroll: false, replace: true, ..Default::default() });
             }
             // Errors with a dialog are shown in it.

@@ -15,6 +15,7 @@ use crate::{
     shell::use_frame,
 };
 
+#[cfg(feature = "ssr")]
 const HERE: &str = "/dashboard/settings/organization";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ pub async fn switch_organization(organization: String) -> Result<(), AppError> {
 #[component]
 pub fn OrganizationPage() -> impl IntoView {
     let rename = ServerAction::<RenameOrganization>::new();
-    let facts = Resource::new(move || rename.version().get(), |_| load_organization());
+    let facts = Resource::new(|| (), |()| load_organization());
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {
         if let Some(Ok(())) = rename.value().get() {

@@ -15,14 +15,13 @@ use crate::{
     shell::use_frame,
 };
 
+#[cfg(feature = "ssr")]
 const HERE: &str = "/dashboard/settings/profile";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     pub name: String,
     pub email: String,
-    pub sessions: Vec<SignedIn>,
-    pub now: Time,
     pub name_form: Option<FormFlash>,
     pub password_form: Option<FormFlash>,
 }
@@ -31,15 +30,28 @@ pub struct Profile {
 pub async fn load_profile() -> Result<Profile, AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
-    let this = session::session_id()?;
     Ok(Profile {
-        sessions: domain::people::sessions::list(me.db(), me.viewer.person_id, &this).await?,
         name: me.viewer.name,
         email: me.viewer.email,
-        now: session::now(),
         name_form: flash::take("profile-name").await?,
         password_form: flash::take("profile-password").await?,
     })
+}
+
+/// Where the person is signed in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionList {
+    pub sessions: Vec<SignedIn>,
+    pub now: Time,
+}
+
+#[server(endpoint = "profile/sessions")]
+pub async fn load_sessions() -> Result<SessionList, AppError> {
+    use crate::session;
+    let me = session::current().await?;
+    let this = session::session_id()?;
+    let sessions = domain::people::sessions::list(me.db(), me.viewer.person_id, &this).await?;
+    Ok(SessionList { sessions, now: session::now() })
 }
 
 #[server(endpoint = "profile/rename")]
@@ -95,10 +107,9 @@ pub fn ProfilePage() -> impl IntoView {
     let password = ServerAction::<ChangePassword>::new();
     let end = ServerAction::<EndSession>::new();
     let end_others = ServerAction::<EndOtherSessions>::new();
-    let versions = move || {
-        (rename.version().get(), password.version().get(), end.version().get(), end_others.version().get())
-    };
-    let profile = Resource::new(versions, |_| load_profile());
+    let profile = Resource::new(|| (), |()| load_profile());
+    let sessions = Resource::new(|| (), |()| load_sessions());
+    let password_changes = RwSignal::new(0u32);
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {
         if let Some(Ok(())) = rename.value().get() {
@@ -106,29 +117,50 @@ pub fn ProfilePage() -> impl IntoView {
             frame.refetch();
         }
     });
-    let say = move |value: Signal<Option<Result<(), AppError>>>, done: &'static str, own_form: bool| {
+    Effect::new(move |_| {
+        if let Some(Ok(())) = password.value().get() {
+            toasts.ok("Password changed. You were signed out everywhere else.");
+            sessions.refetch();
+            password_changes.update(|n| *n += 1);
+        }
+    });
+    let say = move |value: Signal<Option<Result<(), AppError>>>, done: &'static str| {
         Effect::new(move |_| match value.get() {
-            Some(Ok(())) => toasts.ok(done),
-            Some(Err(error)) if !own_form => toasts.bad(error.to_string()),
-            _ => {}
+            Some(Ok(())) => {
+                toasts.ok(done);
+                sessions.refetch();
+            }
+            Some(Err(error)) => toasts.bad(error.to_string()),
+            None => {}
         });
     };
-    say(password.value().into(), "Password changed. You were signed out everywhere else.", true);
-    say(end.value().into(), "Session ended", false);
-    say(end_others.value().into(), "You are signed out everywhere else", false);
+    say(end.value().into(), "Session ended");
+    say(end_others.value().into(), "You are signed out everywhere else");
     view! {
         <Title text="Profile"/>
         <Transition fallback=|| view! { <Skeleton rows=6/> }>
             {move || Suspend::new(async move {
                 match profile.await {
                     Ok(profile) => {
+                        let flash = StoredValue::new(profile.password_form);
                         view! {
                             <Account name=profile.name email=profile.email flash=profile.name_form rename/>
-                            <Password flash=profile.password_form action=password/>
-                            <Sessions sessions=profile.sessions now=profile.now end end_others/>
+                            // Made anew after each change, so that no password stays in its fields.
+                            {move || {
+                                let first = password_changes.get() == 0;
+                                view! { <Password flash=flash.get_value().filter(|_| first) action=password/> }
+                            }}
                         }
                             .into_any()
                     }
+                    Err(error) => view! { <ErrorState error/> }.into_any(),
+                }
+            })}
+        </Transition>
+        <Transition fallback=|| view! { <Skeleton rows=3/> }>
+            {move || Suspend::new(async move {
+                match sessions.await {
+                    Ok(list) => view! { <Sessions sessions=list.sessions now=list.now end end_others/> }.into_any(),
                     Err(error) => view! { <ErrorState error/> }.into_any(),
                 }
             })}

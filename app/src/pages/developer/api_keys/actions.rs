@@ -90,7 +90,7 @@ pub async fn edit_key(
     };
     match saved {
         Ok(()) => plain::done("Key saved", &back).await,
-        Err(error) => plain::form_again(Some(id), form, error, &back).await.map(|_| ()),
+        Err(error) => plain::form_again::<()>(Some(id), form, error, &back).await.map(|_| ()),
     }
 }
 

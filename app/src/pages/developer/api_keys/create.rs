@@ -18,20 +18,18 @@ const FORM: &str = "create-form";
 pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoView {
     let page = KeysPage::get();
     let duplicate = copied_from.is_some();
-    let state = FormState::new(&form, None);
+    // A draft is only of this browser: there is none when the page is hydrated. A duplicate starts from its original,
+    // and a form that came back from the server has what was typed in it already.
+    let draft = page.draft.get_untracked().filter(|_| !duplicate && form.errors.is_empty());
+    let restored = RwSignal::new(draft.is_some());
+    let pristine = form.form.clone();
+    let typed = draft.map_or_else(|| form.clone(), |draft| FormPage { form: draft, ..form.clone() });
+    let state = FormState::new(&typed, None);
+    state.start.set_value(pristine);
     let create = ServerAction::<CreateKey>::new();
     let pending = create.pending();
 
-    // A draft is only of this browser and comes back once the page runs. A duplicate starts from its original.
-    let restored = RwSignal::new(false);
-    Effect::new(move |first: Option<()>| {
-        if first.is_none() && !duplicate && form.errors.is_empty() {
-            if let Some(draft) = page.draft.get_untracked() {
-                state.restore(&draft);
-                restored.set(true);
-                return;
-            }
-        }
+    Effect::new(move |_| {
         let typed = state.read();
         if !duplicate && state.is_changed() {
             page.draft.set(Some(typed));

@@ -6,7 +6,7 @@ use domain::keys::{Environment, form};
 use leptos::prelude::*;
 
 use super::{form_state::FormState, permissions::PermissionFields, throttle_preview::ThrottlePreview};
-use crate::components::{Field, Icon, Notice, RadioCard, RadioCards, Select, TextArea, TextInput, Tone, Width};
+use crate::components::{Button, ButtonKind, Field, Glyph, Icon, Notice, RadioCard, RadioCards, Select, TextArea, TextInput, Tone, Width};
 
 /// Step 1. `fixed` is the environment of a key that exists: it cannot change.
 #[component]
@@ -153,7 +153,7 @@ pub fn Permissions(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
 fn Advanced(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
     let errors = ["allowed_ips", "rate_limit", "expires", "expires_on"].map(|field| state.error(field));
     let wrong = move || errors.iter().any(|error| error.with(Option::is_some));
-    let open = RwSignal::new(untrack(|| wrong()));
+    let open = RwSignal::new(untrack(wrong));
     Effect::new(move |_| {
         if wrong() {
             open.set(true);
@@ -202,7 +202,7 @@ fn Advanced(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
             open=move || open.get()
             on:toggle=move |event| open.set(event_target::<web_sys::Element>(&event).has_attribute("open"))
         >
-            <summary>"Advanced settings"</summary>
+            <summary><Glyph icon=Icon::ChevronRight/>"Advanced settings"</summary>
             <Field
                 id="key-allowed-ips"
                 label="Allowed IP Addresses"
@@ -249,15 +249,11 @@ pub fn Foot(
     pending: Signal<bool>,
     close_href: Signal<String>,
 ) -> impl IntoView {
-    use crate::components::{Button, ButtonKind, Glyph};
-    let first = move || state.step.get() <= 1;
-    let last = move || state.step.get() >= form::STEPS.len();
     view! {
         <a class="button quiet foot-start" href=move || close_href.get() data-noscroll="true" data-close="true">"Cancel"</a>
         <button
             type="button"
-            class="button js-only"
-            hidden=first
+            class="button js-only not-step-1"
             on:click=move |_| state.back()
         >
             <Glyph icon=Icon::ArrowLeft/>
@@ -265,8 +261,7 @@ pub fn Foot(
         </button>
         <button
             type="button"
-            class="button primary js-only"
-            hidden=last
+            class="button primary js-only not-step-3"
             on:click=move |_| state.forward()
         >
             <span>"Continue"</span>

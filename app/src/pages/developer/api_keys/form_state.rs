@@ -42,7 +42,7 @@ pub struct FormState {
     /// A sentence above the form.
     pub message: RwSignal<Option<String>>,
     pub now: Time,
-    /// The form as it opened.
+    /// The form without anything typed.
     pub start: StoredValue<KeyForm>,
     /// The scopes were not the group's when the form opened.
     pub custom_at_start: bool,
@@ -95,8 +95,6 @@ impl FormState {
             let form = typed.read();
             editing.with_value(|key| form.parse(now, key.as_ref()).err().unwrap_or_default())
         });
-        // The form as it opened is what it reads as now: an untouched form must not count as changed.
-        state.start.set_value(untrack(|| state.read()));
         state
     }
 
@@ -127,7 +125,7 @@ impl FormState {
         }
     }
 
-    /// Puts a draft of earlier back into the fields.
+    /// Puts a whole form into the fields.
     pub fn restore(&self, draft: &KeyForm) {
         for (signal, text) in [
             (self.name, &draft.name),
@@ -154,7 +152,12 @@ impl FormState {
     /// Something was typed that closing would take away.
     pub fn is_changed(&self) -> bool {
         let form = untrack(|| self.read());
-        self.start.with_value(|start| *start != form)
+        // Sent without script, a group stands for its scopes: the two forms say the same.
+        let same = |start: &KeyForm| {
+            let scopes = if start.scopes.is_empty() { &form.scopes } else { &start.scopes };
+            KeyForm { scopes: scopes.clone(), ..start.clone() } == form
+        };
+        !self.start.with_value(same)
     }
 
     /// What is wrong with a field, once it may complain.

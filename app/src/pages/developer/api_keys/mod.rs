@@ -120,10 +120,10 @@ pub fn ApiKeysPage() -> impl IntoView {
 
     view! {
         <Title text="API Keys"/>
-        <section class="keys" aria-label="API keys">
+        <div class="api-keys">
             <Toolbar list/>
             <KeysList list/>
-        </section>
+        </div>
         {move || revealed().map(|revealed| view! { <RevealDialog revealed/> })}
         <Transition>
             {move || Suspend::new(async move {

@@ -60,7 +60,7 @@ pub fn PermissionFields(state: FormState) -> impl IntoView {
             </button>
         })}
         <details class="fold" open=open>
-            <summary>"Choose individually"</summary>
+            <summary><Glyph icon=Icon::ChevronRight/>"Choose individually"</summary>
             <noscript inner_html="<p class=\"note\">Tick scopes only to choose your own set. With none ticked, the key gets those of the group.</p>"></noscript>
             <div class="scope-grid" aria-invalid=move || error.with(Option::is_some).then_some("true") tabindex="-1">
                 {resources().into_iter().map(|(name, infos)| view! { <ResourceRow name infos scopes ticked=open/> }).collect_view()}

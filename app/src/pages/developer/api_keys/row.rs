@@ -1,7 +1,7 @@
 //! One key in the table.
 
 use domain::{
-    keys::{ApiKey, ApiKeyRow, Environment, Status, StatusKind, scope::group_label},
+    keys::{ApiKey, ApiKeyRow, Environment, HourBar, Status, StatusKind, scope::group_label},
     throttle::ThrottleMode,
     time::{self, Time},
 };
@@ -15,7 +15,7 @@ use super::{
     query::Panel,
 };
 use crate::components::{
-    Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Spark, SparkBar, TimeText, Tone,
+    Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Spark, TimeText, Tone,
 };
 
 /// Badges that fit beside each other; the rest waits behind "+X more".
@@ -34,7 +34,7 @@ pub fn KeyRow(row: ApiKeyRow, number: i64, now: Time, may_manage: bool, selectio
             page.open(Panel::Usage(id));
         }
     };
-    let bars = row.hours.iter().map(|hour| SparkBar { allowed: hour.allowed, denied: hour.denied }).collect::<Vec<_>>();
+    let bars = row.hours;
     let key = row.key;
     view! {
         <tr class:revoked=revoked class:chosen=move || selection.with(|chosen| chosen.contains(&id)) on:click=open>
@@ -55,7 +55,7 @@ pub fn KeyRow(row: ApiKeyRow, number: i64, now: Time, may_manage: bool, selectio
             <td class="c-used" data-label="Last used"><LastUsed key=key.clone() bars now/></td>
             <td class="c-created" data-label="Created">
                 <TimeText at=key.created_at now/>
-                <span class="sub">{key.created_by_name.clone()}</span>
+                <span class="second">{key.created_by_name.clone()}</span>
             </td>
             {may_manage.then(|| view! { <td class="c-actions"><Actions key=key.clone()/></td> })}
         </tr>
@@ -93,17 +93,16 @@ fn Name(key: ApiKey) -> impl IntoView {
             <a href=page.href(Panel::Usage(key.id)) data-noscroll="true"><bdi>{key.name.clone()}</bdi></a>
             {(key.environment == Environment::Test).then(|| view! { <Badge tone=Tone::Info>"Test"</Badge> })}
         </span>
-        {(!description.is_empty()).then(|| view! { <span class="sub description" title=description.clone()>{description.clone()}</span> })}
-        <span class="sub">{group}</span>
+        {(!description.is_empty()).then(|| view! { <span class="second" title=description.clone()>{description.clone()}</span> })}
+        <span class="second">{group}</span>
     }
 }
 
 /// The first two, and the rest in a popover.
 #[component]
 pub fn Permissions(key: ApiKey) -> impl IntoView {
-    let labels: Vec<String> = key.scopes.iter().map(|scope| scope.label()).collect();
-    let hidden = labels.len().saturating_sub(BADGES);
-    let first = labels.iter().take(BADGES).map(|label| view! { <Badge>{label.clone()}</Badge> }).collect_view();
+    let hidden = key.scopes.len().saturating_sub(BADGES);
+    let first = key.scopes.iter().take(BADGES).map(|scope| view! { <Badge>{scope.label()}</Badge> }).collect_view();
     let rest = (hidden > 0).then(|| {
         let items = key
             .scopes
@@ -128,8 +127,14 @@ fn Limits(key: ApiKey, now: Time) -> impl IntoView {
         lines.push((format!("{}/h", count(limit)), None));
     }
     if key.throttle.mode != ThrottleMode::Off {
-        let full = format!("Queue: at most {} messages", count(key.throttle.max_queue));
-        lines.push((key.throttle.mode.sentence(), Some(full)));
+        let word = match key.throttle.mode {
+            ThrottleMode::Off => "Off",
+            ThrottleMode::Fixed { .. } => "Fixed delay",
+            ThrottleMode::Random { .. } => "Random delay",
+            ThrottleMode::Smart { .. } => "Smart delay",
+        };
+        let full = format!("{}; at most {} messages waiting", key.throttle.mode.sentence(), count(key.throttle.max_queue));
+        lines.push((word.to_owned(), Some(full)));
     }
     match key.allowed_ips.as_slice() {
         [] => {}
@@ -142,8 +147,8 @@ fn Limits(key: ApiKey, now: Time) -> impl IntoView {
         }
     }
     if let Some(at) = key.expires_at {
-        let verb = if at <= now { "expired" } else { "expires" };
-        lines.push((format!("{verb} {}", time::date(at, now)), Some(time::exact(at))));
+        let verb = if at <= now { "ended" } else { "ends" };
+        lines.push((format!("{verb} {}", at.format("%-d %b %Y")), Some(time::exact(at))));
     }
     if lines.is_empty() {
         return view! { <span class="none" title="No limits">"—"</span> }.into_any();
@@ -169,7 +174,7 @@ pub fn StatusBadge(status: Status) -> impl IntoView {
 }
 
 #[component]
-fn LastUsed(key: ApiKey, bars: Vec<SparkBar>, now: Time) -> impl IntoView {
+fn LastUsed(key: ApiKey, bars: Vec<HourBar>, now: Time) -> impl IntoView {
     let used = match key.last_use {
         Some(used) => {
             let ip = used.ip.map_or_else(|| "unknown address".to_owned(), |ip| ip.to_string());
@@ -201,7 +206,7 @@ fn Actions(key: ApiKey) -> impl IntoView {
     } else {
         (Change::Disable, Icon::Pause, "Disable")
     };
-    let href = |panel| page.href(panel);
+    let href = move |panel| page.href(panel);
     let to_change = (!revoked).then(|| {
         view! {
             <MenuLink href=href(Panel::Edit(id)) icon=Icon::Pencil>"Edit"</MenuLink>

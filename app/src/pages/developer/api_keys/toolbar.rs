@@ -164,7 +164,8 @@ fn Filters(query: KeysQuery, answer: ListPage) -> impl IntoView {
             <Menu id="filter-scope" label="Filter by scope" text="Scope" icon=Icon::ChevronDown>{scope} {scopes}</Menu>
             <Menu id="filter-more" label="More filters" text="More" icon=Icon::ChevronDown>{others} {creators}</Menu>
         </div>
-        <p class="keys-count" role="status">{counted(list.total, "key", "keys")}</p>
+        <div class="toolbar-end">
+        <p class="toolbar-count" role="status">{counted(list.total, "key", "keys")}</p>
         <LinkButton
             href=query.export_href()
             kind=ButtonKind::Quiet
@@ -184,6 +185,7 @@ fn Filters(query: KeysQuery, answer: ListPage) -> impl IntoView {
                 "Create API Key"
             </LinkButton>
         })}
+        </div>
     }
 }
 

@@ -1,0 +1,264 @@
+//! The measuring half of `make bench`; `tools/bench` starts it and the load generator.
+//!
+//! - `gate`: nanoseconds of hash, cache hit and decision
+//! - `seed N FILE`: an organization with N keys, their texts written to FILE
+//! - `list`: the list of keys, in milliseconds of the database
+//! - `serve BARE FULL`: a bare axum route and the whole of Bouncer, each on its port, on one thread
+
+use std::{
+    error::Error,
+    hint::black_box,
+    io::Write,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get, serve::ListenerExt};
+use chrono::Utc;
+use clap::Parser;
+use domain::{
+    Db,
+    gate::{Decision, Facts, Instance, Presented, Queue, cache::KeyCache, decide},
+    ids::{KeyId, OrgId, SecretId},
+    keys::{Environment, KeyFilter, KeyHash, KeyList, KeySort, PageAt, Scope, StatusFilter, store, token},
+    people::{
+        passwords::{Cost, Hasher},
+        sign_in,
+    },
+    secret::{ExposeSecret, SecretString},
+};
+use server::{config::Settings, serve, state::AppState, telemetry, workers};
+use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Gate,
+    Seed { keys: usize, file: std::path::PathBuf },
+    List,
+    Serve { bare: u16, full: u16 },
+}
+
+fn main() -> Outcome {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.what {
+            What::Gate => gate(&database(&arguments.settings)?).await,
+            What::Seed { keys, file } => seed(&database(&arguments.settings)?, keys, &file).await,
+            What::List => list(&database(&arguments.settings)?).await,
+            What::Serve { bare, full } => serve_both(&arguments.settings, bare, full).await,
+        }
+    })
+}
+
+fn database(settings: &Settings) -> Outcome<Db> {
+    let url = settings.database_url.as_ref().ok_or("DATABASE_URL must be set")?;
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    Ok(Db::open(options, 8))
+}
+
+/// Hash of the presented text, hit in the cache, decision with an IP list, a scope and a limit: what a call costs.
+async fn gate(db: &Db) -> Outcome {
+    let (organization, _) = organization(db).await?;
+    let cache = KeyCache::new(db.clone(), Uuid::new_v4(), 10_000);
+    cache.set_listening(true);
+    let mut texts = vec![];
+    for row in insert(db, organization, 1_000).await? {
+        cache.find(&KeyHash::of(&row)).await?.ok_or("a key that was just made is known")?;
+        texts.push(row);
+    }
+    let facts = Facts {
+        now_ms: Utc::now().timestamp_millis(),
+        ip: "10.1.2.3".parse()?,
+        scope: Some(Scope::MessageSend),
+        instance: Instance::None,
+        rate: domain::gate::Rate::default(),
+        queue: Queue::NotAsked,
+    };
+    let rounds = 2_000_000u32;
+    let mut best = [f64::MAX; 2];
+    for _ in 0..5 {
+        let start = Instant::now();
+        for i in 0..rounds {
+            let text = &texts[i as usize % texts.len()];
+            let entry = cache.peek(&KeyHash::of(black_box(text))).ok_or("a warm cache hits")?;
+            let decision = {
+                let mut window = entry.window();
+                let facts = Facts { rate: window.rate(1_000_000, facts.now_ms), ..facts };
+                let decision = decide(Presented::Key(&entry.key), &facts);
+                window.record(1_000_000, facts.now_ms);
+                decision
+            };
+            assert_eq!(black_box(decision), Decision::Allow);
+        }
+        best[0] = best[0].min(start.elapsed().as_nanos() as f64 / f64::from(rounds));
+        let entry = cache.peek(&KeyHash::of(&texts[0])).ok_or("a warm cache hits")?;
+        let start = Instant::now();
+        for _ in 0..rounds {
+            black_box(decide(black_box(Presented::Key(&entry.key)), black_box(&facts)));
+        }
+        best[1] = best[1].min(start.elapsed().as_nanos() as f64 / f64::from(rounds));
+    }
+    println!("| check, hash, cache hit, window, decision | {:.0} ns |", best[0]);
+    println!("| decision alone | {:.0} ns |", best[1]);
+    Ok(())
+}
+
+async fn organization(db: &Db) -> Outcome<(OrgId, String)> {
+    let found: Option<(Uuid, String)> =
+        sqlx::query_as("select id, name from organizations order by created_at limit 1")
+            .fetch_optional(db.system())
+            .await?;
+    if let Some((id, name)) = found {
+        return Ok((OrgId(id), name));
+    }
+    let hasher = Hasher::new(Cost::Test, 1)?;
+    let password = SecretString::from("measure twice, cut once");
+    let (_, id) = sign_in::setup(db, &hasher, "Bench", "Bench", "bench@bouncer.example", &password, None).await?;
+    Ok((id, "Bench".into()))
+}
+
+async fn seed(db: &Db, keys: usize, file: &std::path::Path) -> Outcome {
+    let (organization, _) = organization(db).await?;
+    let mut out = std::io::BufWriter::new(std::fs::File::create(file)?);
+    let mut left = keys;
+    while left > 0 {
+        for text in insert(db, organization, left.min(10_000)).await? {
+            writeln!(out, "{text}")?;
+        }
+        left = left.saturating_sub(10_000);
+    }
+    sqlx::raw_sql("analyze").execute(db.system()).await?;
+    Ok(())
+}
+
+/// Keys with three networks, a limit of a million an hour and states of all kinds, by statement instead of by form.
+async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<String>> {
+    let (mut ids, mut secrets, mut hashes, mut hints, mut names, mut texts) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
+    for _ in 0..count {
+        let fresh = token::generate(token::DEFAULT_PREFIX, Environment::Live);
+        ids.push(KeyId::new().0);
+        secrets.push(SecretId::new().0);
+        hashes.push(fresh.hash.0.to_vec());
+        hints.push(fresh.hint);
+        names.push(format!("Key {}", Uuid::new_v4().simple()));
+        texts.push(fresh.text.expose_secret().to_owned());
+    }
+    let mut tx = db.system().begin().await?;
+    sqlx::query(
+        "insert into api_keys (id, organization_id, name, description, environment, hint, scope_group, scopes, throttle, allowed_ips,
+                               rate_limit, expires_at, created_by_name, last_used_at)
+         select id, $1, name, 'made for measuring', 'live', hint, null, '{message:send,instance:read,key:verify}',
+                '{\"mode\":\"off\",\"max_queue\":20}', '{10.0.0.0/8,127.0.0.0/8,2001:db8::/32}', 1000000,
+                case when random() < 0.1 then now() + random() * interval '60 days' + interval '1 day' end, 'bench',
+                case when random() < 0.7 then now() - random() * interval '90 days' end
+         from unnest($2::uuid[], $3::text[], $4::text[]) as n (id, name, hint)",
+    )
+    .bind(organization.0)
+    .bind(&ids)
+    .bind(&names)
+    .bind(&hints)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "insert into api_key_secrets (id, organization_id, key_id, hash, hint)
+         select s, $1, k, h, t from unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::text[]) as n (s, k, h, t)",
+    )
+    .bind(organization.0)
+    .bind(&secrets)
+    .bind(&ids)
+    .bind(&hashes)
+    .bind(&hints)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(texts)
+}
+
+async fn list(db: &Db) -> Outcome {
+    let (organization, _) = organization(db).await?;
+    let now = Utc::now();
+    let mut cases: Vec<(String, KeyFilter)> = vec![];
+    for sort in KeySort::ALL {
+        for descending in [false, true] {
+            let base = KeyFilter { sort, descending, per_page: 50, ..KeyFilter::default() };
+            let order = format!(
+                "by {}, {}",
+                sort.as_str().replace('_', " "),
+                if descending { "descending" } else { "ascending" }
+            );
+            cases.push((format!("{order}, first page"), base.clone()));
+            let middle = middle(db, organization, &base).await?;
+            cases.push((format!("{order}, page in the middle"), KeyFilter { at: middle, ..base.clone() }));
+            cases.push((format!("{order}, last page"), KeyFilter { at: PageAt::Last, ..base }));
+        }
+    }
+    for (name, filter) in [
+        ("search “abc”", KeyFilter { q: "abc".into(), ..KeyFilter::default() }),
+        ("status Expiring", KeyFilter { status: Some(StatusFilter::Expiring), ..KeyFilter::default() }),
+        (
+            "scope key:verify, idle, no expiry",
+            KeyFilter { scope: Some(Scope::KeyVerify), idle: true, no_expiry: true, ..KeyFilter::default() },
+        ),
+    ] {
+        cases.push((name.into(), filter));
+    }
+    for (name, filter) in cases {
+        let mut times = vec![];
+        for _ in 0..15 {
+            let start = Instant::now();
+            let page: KeyList = store::list(db, organization, &filter, now).await?;
+            black_box(page);
+            times.push(start.elapsed().as_secs_f64() * 1_000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        println!("| {name} | {:.1} ms |", times[times.len() / 2]);
+    }
+    Ok(())
+}
+
+/// A page about half-way: reached as a reader would, but in steps of fifty.
+async fn middle(db: &Db, organization: OrgId, base: &KeyFilter) -> Outcome<PageAt> {
+    let mut filter = base.clone();
+    for _ in 0..100 {
+        match store::list(db, organization, &filter, Utc::now()).await?.next {
+            Some(next) => filter.at = PageAt::After(next),
+            None => break,
+        }
+    }
+    Ok(filter.at)
+}
+
+/// The bare route answers a constant of about the size of `/api/v1/me`'s answer.
+async fn serve_both(settings: &Settings, bare: u16, full: u16) -> Outcome {
+    const ANSWER: &str = include_str!("me.json");
+    telemetry::metrics()?;
+    let state = AppState::new(database(settings)?, settings)?;
+    state.db.migrate().await?;
+    let _workers = workers::start(&state);
+    state.set_ready(true);
+    let bare_app = Router::new().route("/api/v1/me", get(async || ([("content-type", "application/json")], ANSWER)));
+    let no_delay = |stream: &mut tokio::net::TcpStream| _ = stream.set_nodelay(true);
+    let bare = tokio::net::TcpListener::bind(("127.0.0.1", bare)).await?.tap_io(no_delay);
+    let full = tokio::net::TcpListener::bind(("127.0.0.1", full)).await?.tap_io(no_delay);
+    let app = serve::router(&state).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        done = axum::serve(bare, bare_app).into_future() => done?,
+        done = axum::serve(full, app).into_future() => done?,
+        // A forgotten measurement ends by itself.
+        () = tokio::time::sleep(Duration::from_secs(1_800)) => {}
+    }
+    Ok(())
+}
