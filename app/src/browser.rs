@@ -53,12 +53,27 @@ mod real {
         });
         let before = before.filter(|element| element.tag_name() != "BODY");
         CAME_FROM.with_borrow_mut(|stack| stack.push(before));
+        show_once_there(dialog.clone(), 0);
+    }
+
+    /// The router builds a new page before it puts it into the document, and `showModal` refuses a dialog that is not
+    /// there yet.
+    fn show_once_there(dialog: HtmlDialogElement, frames: u32) {
+        if !dialog.is_connected() {
+            if frames < 600 {
+                request_animation_frame(move || show_once_there(dialog, frames + 1));
+            }
+            return;
+        }
         // `showModal` refuses a dialog that is open already.
         _ = dialog.remove_attribute("open");
         _ = dialog.show_modal();
         // What one came for, rather than the cross.
-        let first = "[autofocus], .dialog-body input:not([type=hidden], [type=radio], [type=checkbox]), .dialog-body textarea";
-        if let Some(first) = dialog.query_selector(first).ok().flatten().and_then(|first| first.dyn_into::<HtmlElement>().ok()) {
+        let first =
+            "[autofocus], .dialog-body input:not([type=hidden], [type=radio], [type=checkbox]), .dialog-body textarea";
+        if let Some(first) =
+            dialog.query_selector(first).ok().flatten().and_then(|first| first.dyn_into::<HtmlElement>().ok())
+        {
             _ = first.focus();
         }
     }
@@ -92,7 +107,8 @@ mod real {
         if !menu.matches(":popover-open").unwrap_or(false) {
             return;
         }
-        let Some(button) = menu.parent_element().and_then(|holder| holder.query_selector("[popovertarget]").ok().flatten())
+        let Some(button) =
+            menu.parent_element().and_then(|holder| holder.query_selector("[popovertarget]").ok().flatten())
         else {
             return;
         };
@@ -143,7 +159,9 @@ mod real {
     /// After an item was chosen the menu goes.
     pub fn close_menu(event: &ev::MouseEvent) {
         let Some(item) = target(event).and_then(|element| element.closest(".menu-item").ok().flatten()) else { return };
-        if let Some(menu) = item.closest("[popover]").ok().flatten().and_then(|menu| menu.dyn_into::<HtmlElement>().ok()) {
+        if let Some(menu) =
+            item.closest("[popover]").ok().flatten().and_then(|menu| menu.dyn_into::<HtmlElement>().ok())
+        {
             _ = menu.hide_popover();
         }
     }
@@ -182,7 +200,8 @@ mod real {
 
     /// Whether a key press belongs to something that is being typed into.
     pub fn is_typing(event: &ev::KeyboardEvent) -> bool {
-        target(event).is_some_and(|element| element.matches("input, textarea, select, [contenteditable]").unwrap_or(false))
+        target(event)
+            .is_some_and(|element| element.matches("input, textarea, select, [contenteditable]").unwrap_or(false))
     }
 
     /// Whether a dialog is open now.

@@ -26,9 +26,13 @@ pub enum AppError {
     Conflict { message: String },
     #[error("Too many attempts. Try again in {}.", wait(*retry_after_s))]
     Limited { retry_after_s: u64 },
-    #[error("The database cannot be reached right now. API calls with known keys go on; this page works again as soon as the database does.")]
+    #[error(
+        "The database cannot be reached right now. API calls with known keys go on; this page works again as soon as the database does."
+    )]
     Unavailable { request_id: String },
-    #[error("Something failed on our side and was written to the log. Try again; if it stays, tell your operator the request id.")]
+    #[error(
+        "Something failed on our side and was written to the log. Try again; if it stays, tell your operator the request id."
+    )]
     Internal { request_id: String },
     /// The browser got no answer.
     #[error("The server did not answer. Check the connection and try again.")]

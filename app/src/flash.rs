@@ -76,7 +76,12 @@ mod server {
 
     /// Keeps a secret for the next page, sealed for this person, when the form was sent without script; the browser
     /// then goes to `path`. With script nothing is kept: the secret is in the answer.
-    pub async fn keep_for_plain_form<T: Serialize>(me: &Current, name: &str, secret: &T, path: &str) -> Result<(), AppError> {
+    pub async fn keep_for_plain_form<T: Serialize>(
+        me: &Current,
+        name: &str,
+        secret: &T,
+        path: &str,
+    ) -> Result<(), AppError> {
         if !is_plain_form() {
             return Ok(());
         }

@@ -61,9 +61,7 @@ fn parts() -> Option<Parts> {
 
 /// The request's id, empty outside a request.
 pub fn request_id() -> String {
-    parts()
-        .and_then(|parts| parts.extensions.get::<RequestId>().map(ToString::to_string))
-        .unwrap_or_default()
+    parts().and_then(|parts| parts.extensions.get::<RequestId>().map(ToString::to_string)).unwrap_or_default()
 }
 
 /// The caller's address.
@@ -189,11 +187,7 @@ impl Current {
     }
 
     fn needs(self, right: impl Fn(Role) -> bool, message: &str) -> Result<Self, AppError> {
-        if right(self.viewer.role) {
-            Ok(self)
-        } else {
-            Err(AppError::Forbidden { message: message.into() }.answered())
-        }
+        if right(self.viewer.role) { Ok(self) } else { Err(AppError::Forbidden { message: message.into() }.answered()) }
     }
 }
 

@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { type APIRequestContext, type APIResponse, type Browser, type BrowserContext, type Locator, type Page, expect, request } from "@playwright/test";
 import { owner, password } from "./people";
+import { bouncer } from "./server";
 import * as where from "./where";
 
 export const keysPath = "/dashboard/developer/api-keys";
@@ -113,6 +114,12 @@ export async function join(by: APIRequestContext, person: Person, role: RoleName
   const answer = await send(context, "invitations/accept", { token, name: person.name, password: person.password });
   expect(answer.status(), await answer.text()).toBeLessThan(400);
   return context;
+}
+
+/** An organization of its own, for what would disturb the others, and its owner. */
+export async function newOrganization(name: string, person = newPerson("Owner")): Promise<Person> {
+  await bouncer(["admin", "create", "--organization", name, "--email", person.email, "--name", person.name, "--password-stdin"], {}, person.password);
+  return person;
 }
 
 /** Somebody without a cookie. */

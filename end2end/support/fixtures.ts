@@ -103,19 +103,33 @@ export async function checkAccessibility(page: Page, part?: string): Promise<voi
   if (before) await page.evaluate((name) => document.documentElement.setAttribute("data-theme", name), before);
 }
 
+const heightAt = (width: number) => (width < 700 ? 740 : 800);
+
+/** A page that must be scrolled sideways is broken at this width. */
+export async function checkWidths(page: Page, what: string, widths: readonly number[] = [360, 768, 1280, 1920]): Promise<void> {
+  const size = page.viewportSize();
+  for (const width of widths) {
+    await page.setViewportSize({ width, height: heightAt(width) });
+    const { excess, culprit } = await page.evaluate(() => {
+      const root = document.documentElement;
+      const wide = [...document.querySelectorAll("body *")].filter((element) => element.getBoundingClientRect().right > root.clientWidth + 1).pop();
+      return { excess: root.scrollWidth - root.clientWidth, culprit: wide?.outerHTML.slice(0, 200) };
+    });
+    expect(excess, `${what} overflows at ${width} px, perhaps by ${culprit}`).toBeLessThanOrEqual(0);
+  }
+  if (size) await page.setViewportSize(size);
+}
+
 /** Takes the pictures that people look at: this page as it is, in both themes, at the given widths. */
 export async function picture(page: Page, name: string, widths: readonly number[] = [360, 1280]): Promise<void> {
   const size = page.viewportSize();
   const before = await page.locator("html").getAttribute("data-theme");
   for (const width of widths) {
-    await page.setViewportSize({ width, height: width < 700 ? 740 : 800 });
+    await page.setViewportSize({ width, height: heightAt(width) });
     for (const theme of themes) {
       await showTheme(page, theme);
       await page.screenshot({ path: `${where.screenshots}/${name}-${theme}-${width}.png`, animations: "disabled", caret: "hide" });
     }
-    // A page that must be scrolled sideways is broken at this width.
-    const excess = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(excess, `${name} overflows at ${width} px`).toBeLessThanOrEqual(0);
   }
   if (before) await page.evaluate((theme) => document.documentElement.setAttribute("data-theme", theme), before);
   if (size) await page.setViewportSize(size);

@@ -1,6 +1,6 @@
 // The real binary, with a data directory (and so a Postgres) of its own.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync, openSync, readFileSync } from "node:fs";
+import { existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import * as where from "./where";
@@ -121,4 +121,24 @@ export function postgresOf(dataDir: string): number | undefined {
     }
   }
   return undefined;
+}
+
+/** Asks a private Postgres directly, as its owner, for what no page shows. Answers with the rows, columns split by tabs. */
+export async function sql(dataDir: string, query: string): Promise<string[][]> {
+  const newest = existsSync("/usr/lib/postgresql") ? readdirSync("/usr/lib/postgresql").sort((a, b) => Number(b) - Number(a))[0] : undefined;
+  const psql = newest ? `/usr/lib/postgresql/${newest}/bin/psql` : "psql";
+  const socket = readFileSync(`${dataDir}/postgres/postmaster.pid`, "utf8").split("\n")[4]!.trim();
+  const args = ["--host", socket, "--username", "bouncer", "--dbname", "bouncer", "--no-psqlrc", "--tuples-only", "--no-align", "--field-separator", "\t", "--set", "ON_ERROR_STOP=1", "--quiet"];
+  const pending = run(psql, args, { maxBuffer: 64 * 1024 * 1024 });
+  pending.child.stdin?.end(query);
+  return (await pending).stdout.split("\n").filter((row) => row !== "").map((row) => row.split("\t"));
+}
+
+/** Takes a private Postgres away as a crash would; the next one that needs it starts it again. */
+export async function killPostgres(dataDir: string): Promise<void> {
+  const pid = postgresOf(dataDir);
+  if (pid === undefined) throw new Error(`no Postgres runs in ${dataDir}`);
+  // Postgres calls this an immediate shutdown: no checkpoint, no farewell to its clients.
+  process.kill(pid, "SIGQUIT");
+  while (postgresOf(dataDir) !== undefined) await sleep(20);
 }

@@ -242,6 +242,17 @@ impl Database {
         }
     }
 
+    /// Starts the private Postgres again if it ended; does nothing for any other database.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn revive(&self) -> Result<bool, Failure> {
+        match &self.cluster {
+            Some(cluster) => cluster.revive().await,
+            None => Ok(false),
+        }
+    }
+
     async fn prepare(&self) -> Result<(), Failure> {
         // A database that is started together with us may need a moment.
         let begun = std::time::Instant::now();

@@ -77,6 +77,20 @@ impl Cluster {
         options(&self.socket_dir)
     }
 
+    /// Starts the cluster again if it ended, as when the system ran out of memory. `true`: it had ended.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn revive(&self) -> Result<bool, Failure> {
+        let turn = self.layout.take_turn().await?;
+        let ended = self.programs.running(&self.layout).await?.is_none();
+        if ended {
+            self.programs.start(&self.layout).await?;
+        }
+        drop(turn);
+        Ok(ended)
+    }
+
     async fn make_database(&self) -> Result<(), Failure> {
         let fail = |error: sqlx::Error| Failure(format!("The private Postgres does not answer: {error}"));
         let mut connection = self.options().database("postgres").connect().await.map_err(fail)?;
@@ -375,9 +389,7 @@ impl Programs {
 
     /// The socket directory of the cluster, if it runs.
     async fn running(&self, layout: &Layout) -> Result<Option<PathBuf>, Failure> {
-        let mut status = self.command("pg_ctl", layout);
-        status.arg("status").arg("-D").arg(&layout.cluster);
-        if !self.run(status).await?.status.success() {
+        if !self.has_process(layout).await? {
             return Ok(None);
         }
         // A process has the number that the cluster had; after a crash it may be another one. Lines of the file: pid,
@@ -442,12 +454,19 @@ impl Programs {
         let mut stop = self.command("pg_ctl", layout);
         stop.args(["stop", "--wait", "--silent", "--mode", "fast", "-D"]).arg(&layout.cluster);
         let output = self.run(stop).await?;
-        // It may have been stopped by somebody else meanwhile.
-        if output.status.success() || !layout.cluster.join("postmaster.pid").exists() {
+        // It may have ended by itself, or been ended by somebody else.
+        if output.status.success() || !self.has_process(layout).await? {
             Ok(())
         } else {
             Err(said("Postgres does not stop", Some(&output)))
         }
+    }
+
+    /// Is there a process with the number that the cluster had last?
+    async fn has_process(&self, layout: &Layout) -> Result<bool, Failure> {
+        let mut status = self.command("pg_ctl", layout);
+        status.arg("status").arg("-D").arg(&layout.cluster);
+        Ok(self.run(status).await?.status.success())
     }
 }
 

@@ -29,6 +29,8 @@ use crate::{
 
 /// How long calls in flight may take to finish.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How often the database is looked after.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Runs until a signal.
 ///
@@ -68,7 +70,10 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     tracing::info!("Bouncer listens on {}", settings.addr);
     tracing::info!("open {}", settings.public_url());
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = keep_alive(&database) => {}
+    }
     tracing::info!("stopping: calls in flight finish");
     state.set_ready(false);
     state.drain();
@@ -91,6 +96,21 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Watches over the private Postgres: nobody else would start it again.
+async fn keep_alive(database: &Database) {
+    loop {
+        tokio::time::sleep(WATCH).await;
+        if database.db.ping().await.is_ok() {
+            continue;
+        }
+        match database.revive().await {
+            Ok(true) => tracing::warn!("the private Postgres had ended and was started again"),
+            Ok(false) => {}
+            Err(failure) => tracing::error!(%failure, "the private Postgres cannot be started again"),
+        }
+    }
 }
 
 async fn bind(addr: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {

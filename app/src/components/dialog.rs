@@ -133,8 +133,7 @@ fn Frame(
         }
     };
     // A browser may close it without asking (Esc twice): the URL follows.
-    let leave =
-        move |_| navigate(&close_href.get_untracked(), NavigateOptions { scroll: false, ..Default::default() });
+    let leave = move |_| navigate(&close_href.get_untracked(), NavigateOptions { scroll: false, ..Default::default() });
     let keep_open = move |event: ev::MouseEvent| {
         if browser::is_close_link(&event) && may_close.is_some_and(|ask| !ask.run(())) {
             event.prevent_default();

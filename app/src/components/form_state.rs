@@ -20,7 +20,9 @@ impl FormState {
     {
         let value = value.into();
         Self {
-            error: Signal::derive(move || value.with(|value| value.as_ref().and_then(|value| value.as_ref().err().cloned()))),
+            error: Signal::derive(move || {
+                value.with(|value| value.as_ref().and_then(|value| value.as_ref().err().cloned()))
+            }),
             flash: StoredValue::new(flash),
         }
     }

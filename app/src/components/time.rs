@@ -5,28 +5,19 @@ use leptos::prelude::*;
 
 use crate::browser;
 
-/// The server's clock at the moment the page was made. The first render in the browser must show the same words as the
-/// server's, so it may not look at its own clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Now(pub Time);
-
 /// "2 min ago", with the exact UTC time on hover, and the local one beside it once the page is hydrated.
 #[component]
 pub fn TimeText(
     at: Time,
-    /// The server's clock; from the context [`Now`] when not given.
-    #[prop(optional, into)]
-    now: Option<Time>,
+    /// The server's clock when it answered. The first render in the browser must show the same words as the server's,
+    /// so it may not look at its own clock.
+    now: Time,
     /// Shows the exact time instead of the relative one.
     #[prop(optional)]
     exact: bool,
 ) -> impl IntoView {
-    let now = now.or_else(|| use_context::<Now>().map(|now| now.0));
     let utc = time::exact(at);
-    let words = match now {
-        Some(now) if !exact => time::relative(at, now),
-        _ => utc.clone(),
-    };
+    let words = if exact { utc.clone() } else { time::relative(at, now) };
     let title = RwSignal::new(utc.clone());
     Effect::new(move |_| {
         if let Some(local) = browser::local_time(at.timestamp_millis()) {

@@ -86,7 +86,8 @@ pub fn InvitePage() -> impl IntoView {
 fn Accept(offered: Offered, token: String, action: ServerAction<AcceptInvitation>) -> impl IntoView {
     let Offered { offer, form } = offered;
     let form = FormState::new(action.value(), form);
-    let text = format!("{} invites {} as {}. {}.", offer.invited_by, offer.email, offer.role.label(), offer.role.about());
+    let text =
+        format!("{} invites {} as {}. {}.", offer.invited_by, offer.email, offer.role.label(), offer.role.about());
     let (label, autocomplete, help) = if offer.has_account {
         ("Your password", "current-password", "You have an account with this address: give its password.")
     } else {

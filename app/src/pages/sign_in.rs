@@ -41,14 +41,12 @@ pub async fn load_doorstep(next: String) -> Result<Doorstep, AppError> {
 
 /// Checks address and password, then starts a session with a new id.
 #[server(endpoint = "session/sign_in")]
-pub async fn sign_in(
-    email: String,
-    password: String,
-    #[server(default)] next: String,
-) -> Result<(), AppError> {
+pub async fn sign_in(email: String, password: String, #[server(default)] next: String) -> Result<(), AppError> {
     use crate::{flash, session};
     let state = session::state()?;
-    let answer = domain::people::sign_in::sign_in(&state.db, &state.hasher, &email, &password.into(), session::client_ip()).await;
+    let answer =
+        domain::people::sign_in::sign_in(&state.db, &state.hasher, &email, &password.into(), session::client_ip())
+            .await;
     match answer {
         Ok((person, organization)) => {
             session::begin(person, organization).await?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{keyboard::Shortcuts, palette::Palette, sidebar::Sidebar};
 use crate::{
-    components::{Glyph, Icon, Notice, Tone, ToastTray},
+    components::{Glyph, Icon, Notice, ToastTray, Tone},
     error::AppError,
 };
 

@@ -17,7 +17,12 @@ pub fn Shortcuts() -> impl IntoView {
     Effect::new(move |_| {
         let navigate = navigate.clone();
         let handle = window_event_listener(ev::keydown, move |event| {
-            if event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing(&event) || browser::dialog_open() {
+            if event.ctrl_key()
+                || event.meta_key()
+                || event.alt_key()
+                || browser::is_typing(&event)
+                || browser::dialog_open()
+            {
                 return;
             }
             match event.key().as_str() {

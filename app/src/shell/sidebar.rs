@@ -10,7 +10,7 @@ use super::{
 use crate::{
     components::{Glyph, Icon, Menu, MenuButton},
     error::AppError,
-    pages::{sign_in::SignOut, settings::organization::SwitchOrganization},
+    pages::{settings::organization::SwitchOrganization, sign_in::SignOut},
 };
 
 #[component]

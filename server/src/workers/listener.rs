@@ -36,7 +36,7 @@ async fn listen_for_ever(state: &AppState) {
                 let end = hear(state, &mut listener).await;
                 state.keys.set_listening(false);
                 COUNTERS.listening.set(0.0);
-                tracing::warn!(error = %end, "changes of keys cannot be heard; asking the database each second instead");
+                tracing::warn!(why = end, "changes of keys cannot be heard; asking the database each second instead");
             }
             Err(error) => tracing::debug!(%error, "listening failed"),
         }
@@ -54,18 +54,18 @@ async fn connect(state: &AppState) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Hears until the connection is lost; returns why.
-async fn hear(state: &AppState, listener: &mut PgListener) -> sqlx::Error {
+async fn hear(state: &AppState, listener: &mut PgListener) -> String {
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => tell(state, &notification),
-            Ok(Ok(None)) => return sqlx::Error::PoolClosed,
-            Ok(Err(error)) => return error,
+            Ok(Ok(None)) => return "the connection was closed".into(),
+            Ok(Err(error)) => return error.to_string(),
             Err(_) => {
                 let ping = sqlx::query("select 1").execute(&mut *listener);
                 match tokio::time::timeout(PATIENCE, ping).await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return error,
-                    Err(_) => return sqlx::Error::PoolTimedOut,
+                    Ok(Err(error)) => return error.to_string(),
+                    Err(_) => return "the connection is silent".into(),
                 }
             }
         }

@@ -87,7 +87,11 @@ pub fn AuditPage() -> impl IntoView {
     let filter = Memo::new(move |_| {
         query.with(|query| {
             let get = |name| query.get(name).filter(|value| !value.is_empty());
-            AuditFilter { action: get("action"), person: get("person"), before: get("before").and_then(|n| n.parse().ok()) }
+            AuditFilter {
+                action: get("action"),
+                person: get("person"),
+                before: get("before").and_then(|n| n.parse().ok()),
+            }
         })
     });
     let list = Resource::new(move || filter.get(), load_audit);
@@ -109,7 +113,8 @@ pub fn AuditPage() -> impl IntoView {
 #[component]
 fn Log(list: AuditList, filter: AuditFilter) -> impl IntoView {
     let AuditList { rows, people, more, now } = list;
-    let next = rows.last().filter(|_| more).map(|row| address(&AuditFilter { before: Some(row.seq), ..filter.clone() }));
+    let next =
+        rows.last().filter(|_| more).map(|row| address(&AuditFilter { before: Some(row.seq), ..filter.clone() }));
     let first = filter.before.map(|_| address(&AuditFilter { before: None, ..filter.clone() }));
     let mut actions = vec![(String::new(), "All actions".to_owned())];
     actions.extend(ACTIONS.iter().map(|&action| (action.to_owned(), action_words(action))));
@@ -118,9 +123,14 @@ fn Log(list: AuditList, filter: AuditFilter) -> impl IntoView {
     let filtered = filter.action.is_some() || filter.person.is_some();
     let chips = [
         filter.action.as_ref().map(|action| {
-            (format!("Action: {}", action_words(action)), address(&AuditFilter { action: None, before: None, ..filter.clone() }))
+            (
+                format!("Action: {}", action_words(action)),
+                address(&AuditFilter { action: None, before: None, ..filter.clone() }),
+            )
         }),
-        filter.person.as_ref().map(|name| (format!("Person: {name}"), address(&AuditFilter { person: None, before: None, ..filter.clone() }))),
+        filter.person.as_ref().map(|name| {
+            (format!("Person: {name}"), address(&AuditFilter { person: None, before: None, ..filter.clone() }))
+        }),
     ];
     view! {
         <form class="toolbar" method="get" action=HERE aria-label="Filter">
@@ -173,7 +183,10 @@ fn Row(row: AuditRow, now: Time) -> impl IntoView {
         .subject
         .starts_with("key_")
         .then(|| format!("/dashboard/developer/api-keys?panel=history&key={}", row.subject));
+    // "joined" and "signed in" say it all when the person is their own subject.
+    let itself = matches!(row.action.as_str(), "member.joined" | "person.signed_in") && row.subject_name == row.actor;
     let subject = match key_href {
+        _ if itself => ().into_any(),
         Some(href) => view! { <a class="text-link" href=href>{row.subject_name}</a> }.into_any(),
         None => view! { <span title=row.subject>{row.subject_name}</span> }.into_any(),
     };
@@ -223,7 +236,11 @@ mod tests {
     #[test]
     fn every_filter_has_its_address() {
         assert_eq!(address(&AuditFilter::default()), HERE);
-        let all = AuditFilter { action: Some("api_key.created".into()), person: Some("ada@acme.example".into()), before: Some(7) };
+        let all = AuditFilter {
+            action: Some("api_key.created".into()),
+            person: Some("ada@acme.example".into()),
+            before: Some(7),
+        };
         assert_eq!(address(&all), format!("{HERE}?action=api_key.created&person=ada%40acme.example&before=7"));
         assert_eq!(action_words("member.role_changed"), "Member: role changed");
         assert_eq!(action_words("api_key.created"), "API key: created");

@@ -7,13 +7,17 @@ use domain::{
 };
 use leptos::{form::ActionForm, prelude::*};
 use leptos_meta::Title;
-use leptos_router::{NavigateOptions, hooks::{use_navigate, use_query_map}};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_query_map},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     components::{
-        Badge, Button, ButtonKind, ConfirmDialog, CopyButton, Dialog, ErrorState, Field, FormError, FormState, Icon, LinkButton, Menu,
-        MenuButton, MenuLink, Notice, RadioCard, RadioCards, Skeleton, TableWrap, TextInput, TimeText, Tone, use_toasts,
+        Badge, Button, ButtonKind, ConfirmDialog, CopyButton, Dialog, ErrorState, Field, FormError, FormState, Icon,
+        LinkButton, Menu, MenuButton, MenuLink, Notice, RadioCard, RadioCards, Skeleton, TableWrap, TextInput,
+        TimeText, Tone, use_toasts,
     },
     error::AppError,
     flash::FormFlash,
@@ -73,14 +77,19 @@ pub async fn invite_member(email: String, role: String) -> Result<InvitationLink
     match domain::people::invitations::create(me.db(), &me.actor(), &email, wanted).await {
         Ok((_, token)) => {
             session::no_store();
-            let url = format!("{}/invite/{}", me.state.settings.public_url, domain::secret::ExposeSecret::expose_secret(&token));
+            let url = format!(
+                "{}/invite/{}",
+                me.state.settings.public_url,
+                domain::secret::ExposeSecret::expose_secret(&token)
+            );
             let link = InvitationLink { email: email.trim().to_owned(), url };
             flash::keep_for_plain_form(&me, "invitation-link", &link, &format!("{HERE}?panel=invited")).await?;
             Ok(link)
         }
         Err(error) => {
             let back = format!("{HERE}?panel=invite");
-            flash::refuse("invite-member", &back, vec![("email".into(), email), ("role".into(), role)], error.into()).await
+            flash::refuse("invite-member", &back, vec![("email".into(), email), ("role".into(), role)], error.into())
+                .await
         }
     }
 }
@@ -398,7 +407,12 @@ fn InviteDialog(
 }
 
 #[component]
-fn RoleDialog(member: Member, action: ServerAction<SetRole>, own_role: Role, flash: Option<FormFlash>) -> impl IntoView {
+fn RoleDialog(
+    member: Member,
+    action: ServerAction<SetRole>,
+    own_role: Role,
+    flash: Option<FormFlash>,
+) -> impl IntoView {
     action.value().set(None);
     let form = FormState::new(action.value(), flash);
     let chosen = RwSignal::new(form.value_or("role", member.role.as_str()));

@@ -9,7 +9,10 @@ use leptos_meta::Title;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    components::{Button, ButtonKind, CopyButton, ErrorState, Field, FormError, FormState, Skeleton, TextInput, TimeText, Width, use_toasts},
+    components::{
+        Button, ButtonKind, CopyButton, ErrorState, Field, FormError, FormState, Skeleton, TextInput, TimeText, Width,
+        use_toasts,
+    },
     error::AppError,
     flash::FormFlash,
     shell::use_frame,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     components::{
-        Badge, Button, ButtonKind, ErrorState, Field, FormError, FormState, PasswordInput, Skeleton, TableWrap, TextInput, TimeText,
-        Tone, Width, use_toasts,
+        Badge, Button, ButtonKind, ErrorState, Field, FormError, FormState, PasswordInput, Skeleton, TableWrap,
+        TextInput, TimeText, Tone, Width, use_toasts,
     },
     error::AppError,
     flash::FormFlash,
@@ -70,7 +70,14 @@ pub async fn change_password(current: String, password: String, repeated: String
     use crate::{flash, session};
     let me = session::current().await?;
     let answer = if password == repeated {
-        domain::people::sign_in::change_password(me.db(), &me.state.hasher, &me.actor(), &current.into(), &password.into()).await
+        domain::people::sign_in::change_password(
+            me.db(),
+            &me.state.hasher,
+            &me.actor(),
+            &current.into(),
+            &password.into(),
+        )
+        .await
     } else {
         Err(domain::Error::field("repeated", "The two passwords differ. Type the same one twice."))
     };
@@ -291,14 +298,28 @@ fn Sessions(
 fn browser_name(agent: &str) -> String {
     let has = |name: &str| agent.contains(name);
     // Order matters: browsers name their ancestors too.
-    let browser = [("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"), ("curl/", "curl")]
-        .into_iter()
-        .find(|(mark, _)| has(mark))
-        .map(|(_, name)| name);
-    let system = [("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "macOS"), ("Linux", "Linux")]
-        .into_iter()
-        .find(|(mark, _)| has(mark))
-        .map(|(_, name)| name);
+    let browser = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+        ("curl/", "curl"),
+    ]
+    .into_iter()
+    .find(|(mark, _)| has(mark))
+    .map(|(_, name)| name);
+    let system = [
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ]
+    .into_iter()
+    .find(|(mark, _)| has(mark))
+    .map(|(_, name)| name);
     match (browser, system) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(name), None) | (None, Some(name)) => name.into(),
@@ -313,7 +334,8 @@ mod tests {
 
     #[test]
     fn names_browsers() {
-        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36";
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36";
         assert_eq!(browser_name(chrome), "Chrome on Linux");
         assert_eq!(browser_name("curl/8.14.1"), "curl");
         assert_eq!(browser_name(""), "Unknown browser");

@@ -88,7 +88,12 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
                 }
             >
                 <FormError message=state.message/>
-                {move || asking.get().then(|| view! { <CloseQuestion on_keep=Callback::new(move |()| asking.set(false))/> })}
+                {move || asking.get().then(|| view! { 
+                    <CloseQuestion
+                        text="Close without creating the key? What you typed stays here until you leave this page."
+                        on_keep=Callback::new(move |()| asking.set(false))
+                    />
+                 })}
                 {move || restored.get().then(|| view! {
                     <Notice>
                         <p>
@@ -134,14 +139,14 @@ pub fn advance(state: FormState, send: impl Fn()) {
     }
 }
 
-/// Asked once when something was typed. What was typed is kept either way.
+/// Asked once when something was typed.
 #[component]
-pub fn CloseQuestion(on_keep: Callback<()>) -> impl IntoView {
+pub fn CloseQuestion(text: &'static str, on_keep: Callback<()>) -> impl IntoView {
     let page = KeysPage::get();
     view! {
         <div role="alert">
             <Notice tone=Tone::Warn>
-                <p>"Close without saving? Nothing has been changed yet."</p>
+                <p>{text}</p>
                 <p class="question">
                     <button type="button" class="button" on:click=move |_| on_keep.run(())>"Keep editing"</button>
                     <button type="button" class="button" on:click=move |_| page.close()>"Close"</button>

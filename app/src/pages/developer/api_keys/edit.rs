@@ -71,7 +71,12 @@ pub fn EditDialog(form: FormPage, used: Used) -> impl IntoView {
                 }
             >
                 <FormError message=state.message/>
-                {move || asking.get().then(|| view! { <CloseQuestion on_keep=Callback::new(move |()| asking.set(false))/> })}
+                {move || asking.get().then(|| view! { 
+                    <CloseQuestion
+                        text="Close without saving? The key stays as it was."
+                        on_keep=Callback::new(move |()| asking.set(false))
+                    />
+                 })}
                 <form
                     id=FORM
                     class="key-form"

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use domain::{ids::KeyId, keys::KeySort};
+use domain::{
+    ids::KeyId,
+    keys::{KeySort, StatusFilter},
+};
 use leptos::prelude::*;
 
 use super::{
@@ -14,7 +17,7 @@ use super::{
     row::KeyRow,
     toolbar::{Chips, ListResource},
 };
-use crate::components::{ButtonKind, CodeBlock, EmptyState, ErrorState, Icon, LinkButton, Notice, Skeleton, SortLink, TableWrap, Tone};
+use crate::components::{CodeBlock, EmptyState, ErrorState, Icon, LinkButton, Notice, Skeleton, SortLink, TableWrap, Tone};
 
 /// The rows that are ticked, for those who have script; without, the form sends the boxes themselves.
 pub type Selection = RwSignal<BTreeSet<KeyId>>;
@@ -82,14 +85,22 @@ fn NothingFound(query: KeysQuery) -> impl IntoView {
             "Not a key of this organization",
             "The pasted key belongs to none of your keys: it may be another organization's, or from another installation.",
         )
+    } else if !query.is_filtered() {
+        return view! {
+            <EmptyState icon=Icon::Key title="No key in use" text="Every key of this organization is revoked. Create a new one, or look at the old ones.">
+                <LinkButton href=query.filtered(|f| f.status = Some(StatusFilter::Revoked)).href()>"Show revoked keys"</LinkButton>
+            </EmptyState>
+        }
+        .into_any();
     } else {
         ("No key matches", "No key fits the search and the filters together. Revoked keys show only with the status “Revoked”.")
     };
     view! {
         <EmptyState icon=Icon::Search title=title text=text>
-            <LinkButton href=query.cleared().href() kind=ButtonKind::Plain>"Clear all filters"</LinkButton>
+            <LinkButton href=query.cleared().href()>"Clear all filters"</LinkButton>
         </EmptyState>
     }
+    .into_any()
 }
 
 #[component]
@@ -140,7 +151,7 @@ fn Rows(query: KeysQuery, answer: ListPage) -> impl IntoView {
                             })}
                             <th scope="col" class="c-number num">"#"</th>
                             {heads}
-                            {may_manage.then(|| view! { <th scope="col" class="c-actions">"Actions"</th> })}
+                            {may_manage.then(|| view! { <th scope="col" class="c-actions"><span class="sr-only">"Actions"</span></th> })}
                         </tr>
                     </thead>
                     <tbody>{rows}</tbody>
