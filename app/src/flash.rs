@@ -69,6 +69,16 @@ mod server {
         Err(error)
     }
 
+    /// Ends a server function without a form of its own that failed. With script the error goes back as it is; without,
+    /// the page at `back` says it once.
+    pub async fn problem<T>(back: &str, error: AppError) -> Result<T, AppError> {
+        if is_plain_form() {
+            put("problem", &error.to_string()).await?;
+            go(back);
+        }
+        Err(error)
+    }
+
     /// One sentence of success for the next page.
     pub async fn note(text: &str) -> Result<(), AppError> {
         put("note", &text).await
@@ -116,10 +126,4 @@ mod server {
 }
 
 #[cfg(feature = "ssr")]
-pub use server::{done, keep_for_plain_form, note, put, refuse, take, take_sealed};
-
-/// The form of this name that came back, if one did.
-#[leptos::server(endpoint = "flash/form")]
-pub async fn returned_form(form: String) -> Result<Option<FormFlash>, crate::error::AppError> {
-    take(&form).await
-}
+pub use server::{done, keep_for_plain_form, note, problem, put, refuse, take, take_sealed};

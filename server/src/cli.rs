@@ -224,7 +224,10 @@ impl Database {
         let (options, cluster) = match settings.database_url() {
             Some(url) => {
                 // The error would repeat the address, password included.
-                let options = url.parse().map_err(|_| Failure::new("DATABASE_URL is not an address like postgres://user:password@host/database."))?;
+                let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
+                let options = url.parse().ok().filter(|_| known).ok_or_else(|| {
+                    Failure::new("DATABASE_URL is not an address like postgres://user:password@host/database.")
+                })?;
                 (options, None)
             }
             None => {

@@ -61,13 +61,14 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     }
 
     let app = router(&state).into_make_service_with_connect_info::<SocketAddr>();
+    let address = listener.local_addr().unwrap_or(settings.addr);
     // Without this each small answer waits 40 ms for the other side's acknowledgement.
     let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
     let stopping = state.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.draining().await });
     let mut server = tokio::spawn(server.into_future());
     state.set_ready(true);
-    tracing::info!("Bouncer listens on {}", settings.addr);
+    tracing::info!("Bouncer listens on {address}");
     tracing::info!("open {}", settings.public_url());
 
     tokio::select! {

@@ -10,7 +10,6 @@ pub enum Icon {
     Alert,
     ArrowLeft,
     ArrowRight,
-    Bolt,
     Bouncer,
     Building,
     Chart,
@@ -27,34 +26,24 @@ pub enum Icon {
     Copy,
     Dots,
     Download,
-    External,
     Eye,
     EyeOff,
     Filter,
-    Globe,
     History,
     Info,
     Key,
     Laptop,
-    Link,
-    Lock,
     Menu,
-    Minus,
     Moon,
     Pause,
     Pencil,
-    People,
-    Person,
     Play,
     Plus,
-    Pulse,
     Refresh,
     Search,
-    Send,
     Settings,
     Shield,
     SignOut,
-    Sliders,
     SortDown,
     SortUp,
     Sun,
@@ -69,7 +58,6 @@ impl Icon {
             Self::Alert => r#"<path d="M8 2.5 14.25 13.25H1.75z"/><path d="M8 6.5v3M8 11.4v.1"/>"#,
             Self::ArrowLeft => r#"<path d="M13 8H3M7 4 3 8l4 4"/>"#,
             Self::ArrowRight => r#"<path d="M3 8h10M9 4l4 4-4 4"/>"#,
-            Self::Bolt => r#"<path d="M8.75 1.75 3.5 9h4l-.25 5.25L12.5 7h-4z"/>"#,
             Self::Bouncer => {
                 r#"<path d="M8 1.75 13.25 4v3.75c0 3-2 5.5-5.25 6.5-3.25-1-5.25-3.5-5.25-6.5V4z"/><circle cx="8" cy="6.9" r="1.5"/><path d="M8 8.4v2.35"/>"#
             }
@@ -94,7 +82,6 @@ impl Icon {
                 r#"<g fill="currentColor" stroke="none"><circle cx="3.25" cy="8" r="1.25"/><circle cx="8" cy="8" r="1.25"/><circle cx="12.75" cy="8" r="1.25"/></g>"#
             }
             Self::Download => r#"<path d="M8 2.25v7.5M4.75 6.75 8 10l3.25-3.25M2.75 13.25h10.5"/>"#,
-            Self::External => r#"<path d="M6.5 3.25H3.25v9.5h9.5V9.5M9.5 2.5h4v4M13.25 2.75 7.5 8.5"/>"#,
             Self::Eye => {
                 r#"<path d="M1.5 8C2.75 5.25 5.2 3.75 8 3.75S13.25 5.25 14.5 8c-1.25 2.75-3.7 4.25-6.5 4.25S2.75 10.75 1.5 8z"/><circle cx="8" cy="8" r="1.75"/>"#
             }
@@ -102,38 +89,20 @@ impl Icon {
                 r#"<path d="M6.2 4a7 7 0 0 1 1.8-.25c2.8 0 5.25 1.5 6.5 4.25a8.5 8.5 0 0 1-1.6 2.3M10 11.95a7 7 0 0 1-2 .3c-2.8 0-5.25-1.5-6.5-4.25a8.3 8.3 0 0 1 2.15-2.8M2.5 2.5l11 11"/>"#
             }
             Self::Filter => r#"<path d="M2 4h12M4.5 8h7M6.75 12h2.5"/>"#,
-            Self::Globe => {
-                r#"<circle cx="8" cy="8" r="6.25"/><path d="M1.75 8h12.5M8 1.75c3.25 3.5 3.25 9 0 12.5-3.25-3.5-3.25-9 0-12.5z"/>"#
-            }
             Self::History => r#"<path d="M2 3v3.25h3.25M2.25 6.25A6 6 0 1 1 2 8.75M8 5v3.25l2.25 1.25"/>"#,
             Self::Info => r#"<circle cx="8" cy="8" r="6.25"/><path d="M8 7.25v3.5M8 5.2v.1"/>"#,
             Self::Key => r#"<circle cx="5.25" cy="10.75" r="3"/><path d="m7.4 8.6 6.1-6.1M11 5l2 2"/>"#,
             Self::Laptop => r#"<rect x="3" y="3.25" width="10" height="7" rx="1"/><path d="M1.5 12.75h13"/>"#,
-            Self::Link => {
-                r#"<path d="M6.75 9.25 9.5 6.5M7 4.5l1.25-1.25a2.9 2.9 0 0 1 4.25 4.25L11 8.75M9 11.5l-1.25 1.25a2.9 2.9 0 0 1-4.25-4.25L5 7.25"/>"#
-            }
-            Self::Lock => {
-                r#"<rect x="3" y="7" width="10" height="6.75" rx="1.25"/><path d="M5.25 7V5a2.75 2.75 0 0 1 5.5 0v2"/>"#
-            }
             Self::Menu => r#"<path d="M2 4.25h12M2 8h12M2 11.75h12"/>"#,
-            Self::Minus => r#"<path d="M3.5 8h9"/>"#,
             Self::Moon => r#"<path d="M13.5 9.75A6 6 0 0 1 6.25 2.5a6 6 0 1 0 7.25 7.25z"/>"#,
             Self::Pause => r#"<path d="M5.25 3.25v9.5M10.75 3.25v9.5"/>"#,
             Self::Pencil => r#"<path d="m2.5 13.5.750-3.25 7.5-7.5 2.5 2.5-7.5 7.5zM9.25 4.25l2.5 2.5"/>"#,
-            Self::People => {
-                r#"<circle cx="6" cy="5" r="2.5"/><path d="M1.5 13.25c.4-2.75 2-4.25 4.5-4.25s4.1 1.5 4.5 4.25M10.5 2.75a2.5 2.5 0 0 1 0 4.5M12 9.5c1.4.6 2.25 1.9 2.5 3.75"/>"#
-            }
-            Self::Person => {
-                r#"<circle cx="8" cy="5" r="2.75"/><path d="M2.75 13.75c.5-3 2.3-4.5 5.25-4.5s4.75 1.5 5.25 4.5"/>"#
-            }
             Self::Play => r#"<path d="M4.75 2.75v10.5L13 8z"/>"#,
             Self::Plus => r#"<path d="M8 3v10M3 8h10"/>"#,
-            Self::Pulse => r#"<path d="M1.5 8.25h3l2-5 3 9.5 2-4.5h3"/>"#,
             Self::Refresh => {
                 r#"<path d="M13.5 2.75V6h-3.25M13.25 6A5.75 5.75 0 0 0 2.6 6M2.5 13.25V10h3.25M2.75 10a5.75 5.75 0 0 0 10.65 0"/>"#
             }
             Self::Search => r#"<circle cx="7" cy="7" r="4.75"/><path d="m10.5 10.5 3.5 3.5"/>"#,
-            Self::Send => r#"<path d="M14 2 1.75 6.5 7 9l2.5 5.25zM7 9l3-3"/>"#,
             Self::Settings => {
                 r#"<circle cx="8" cy="8" r="2.25"/><path d="M8 1.5v2M8 12.5v2M1.5 8h2M12.5 8h2M3.4 3.4l1.4 1.4M11.2 11.2l1.4 1.4M12.6 3.4l-1.4 1.4M4.8 11.2l-1.4 1.4"/>"#
             }
@@ -141,9 +110,6 @@ impl Icon {
                 r#"<path d="M8 1.75 13.25 4v3.75c0 3-2 5.5-5.25 6.5-3.25-1-5.25-3.5-5.25-6.5V4z"/><path d="m5.75 7.75 1.6 1.6 2.9-3.1"/>"#
             }
             Self::SignOut => r#"<path d="M6.5 2.75H3v10.5h3.5M10 5l3 3-3 3M13 8H6"/>"#,
-            Self::Sliders => {
-                r#"<path d="M2 4.5h6M11.5 4.5H14M2 11.5h2.5M8 11.5h6"/><circle cx="9.75" cy="4.5" r="1.75"/><circle cx="6.25" cy="11.5" r="1.75"/>"#
-            }
             Self::SortDown => r#"<path d="M8 3.5v9M4.5 9 8 12.5 11.5 9"/>"#,
             Self::SortUp => r#"<path d="M8 12.5v-9M4.5 7 8 3.5 11.5 7"/>"#,
             Self::Sun => {

@@ -246,57 +246,6 @@ pub fn Select(
     }
 }
 
-/// A box to tick, with its words beside it and help below.
-#[component]
-pub fn Checkbox(
-    #[prop(into)] name: String,
-    #[prop(default = "true".into(), into)] value: String,
-    #[prop(optional, into)] id: Option<String>,
-    #[prop(into)] label: String,
-    #[prop(optional, into)] help: Option<String>,
-    #[prop(optional)] checked: bool,
-    #[prop(optional)] bind: Option<RwSignal<bool>>,
-    #[prop(optional)] mono: bool,
-    /// Shows only the box; the label is still read out.
-    #[prop(optional)]
-    bare: bool,
-) -> impl IntoView {
-    let node = NodeRef::<html::Input>::new();
-    let start = bind.map_or(checked, |signal| signal.get_untracked());
-    if let Some(signal) = bind {
-        Effect::new(move |before: Option<()>| {
-            let ticked = signal.get();
-            let Some(input) = node.get_untracked() else { return };
-            if before.is_none() && input.checked() != ticked {
-                signal.set(input.checked());
-            } else if input.checked() != ticked {
-                input.set_checked(ticked);
-            }
-        });
-    }
-    view! {
-        <label class="checkbox" class:bare=bare>
-            <input
-                node_ref=node
-                type="checkbox"
-                id=id
-                name=name
-                value=value
-                checked=start
-                on:change=move |event| {
-                    if let Some(signal) = bind {
-                        signal.set(event_target_checked(&event));
-                    }
-                }
-            />
-            <span class=if bare { "sr-only" } else { "words" }>
-                <span class:mono=mono>{label}</span>
-                {help.map(|help| view! { <span class="help">{help}</span> })}
-            </span>
-        </label>
-    }
-}
-
 /// The search field of a page: a magnifier, and `/` jumps into it.
 #[component]
 pub fn SearchInput(

@@ -18,6 +18,8 @@ pub struct Frame {
     pub now: Time,
     /// One sentence about what was just done, when that was done without script.
     pub note: Option<String>,
+    /// The same for what could not be done.
+    pub problem: Option<String>,
 }
 
 /// Who is signed in. A page of somebody who is not goes to the sign-in page and comes back from there.
@@ -25,7 +27,12 @@ pub struct Frame {
 pub async fn load_frame() -> Result<Frame, AppError> {
     use crate::{flash, session};
     match session::current().await {
-        Ok(me) => Ok(Frame { viewer: me.viewer, now: session::now(), note: flash::take("note").await? }),
+        Ok(me) => Ok(Frame {
+            viewer: me.viewer,
+            now: session::now(),
+            note: flash::take("note").await?,
+            problem: flash::take("problem").await?,
+        }),
         Err(error) => {
             if error == AppError::SignedOut {
                 session::to_sign_in();
@@ -70,8 +77,13 @@ pub fn Dashboard() -> impl IntoView {
             <main id="main" tabindex="-1">
                 <Transition>
                     {move || Suspend::new(async move {
-                        let note = frame.await.ok().and_then(|frame| frame.note);
-                        note.map(|note| view! { <Notice tone=Tone::Ok><p>{note}</p></Notice> })
+                        let frame = frame.await.ok()?;
+                        Some(
+                            view! {
+                                {frame.note.map(|text| view! { <Notice tone=Tone::Ok><p>{text}</p></Notice> })}
+                                {frame.problem.map(|text| view! { <Notice tone=Tone::Bad><p>{text}</p></Notice> })}
+                            },
+                        )
                     })}
                 </Transition>
                 <Outlet/>

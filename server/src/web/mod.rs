@@ -52,8 +52,8 @@ pub fn router(state: &AppState) -> Router<AppState> {
         .layer(from_fn_with_state(state.clone(), guard::guard))
         .layer(session::layer(state))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PAGE_TIMEOUT))
-        .layer(CompressionLayer::new().compress_when(compressible))
         .layer(from_fn(stamp::mark_secrets))
+        .layer(CompressionLayer::new().compress_when(compressible))
         .layer(CsrfLayer::new().with_rejection_response(foreign_form))
         .layer(from_fn_with_state(state.clone(), stamp::stamp))
 }

@@ -58,8 +58,9 @@ pub fn wants_page(request: &Request) -> bool {
 
 /// Marks the pages on which a new key is shown. Server functions are not HTML and are never compressed.
 pub async fn mark_secrets(request: Request, next: Next) -> Response {
+    // The word alone, however the rest is spelt: too many uncompressed pages do no harm.
     let shows_secret =
-        request.method() != Method::GET || request.uri().query().is_some_and(|query| query.contains("panel=created"));
+        request.method() != Method::GET || request.uri().query().is_some_and(|query| query.contains("created"));
     let invitation = request.uri().path().starts_with("/dashboard/settings/members");
     let mut response = next.run(request).await;
     if shows_secret || invitation {

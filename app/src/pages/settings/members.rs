@@ -101,7 +101,7 @@ pub async fn withdraw_invitation(invitation: String) -> Result<(), AppError> {
     let id = invitation.parse().map_err(|_| AppError::NotFound.answered())?;
     match domain::people::invitations::revoke(me.db(), &me.actor(), id).await {
         Ok(()) => flash::done(HERE, "Invitation withdrawn").await,
-        Err(error) => flash::refuse("members", HERE, Vec::new(), error.into()).await,
+        Err(error) => flash::problem(HERE, error.into()).await,
     }
 }
 

@@ -96,16 +96,20 @@ pub async fn change_password(current: String, password: String, repeated: String
 pub async fn end_session(handle: String) -> Result<(), AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
-    domain::people::sessions::end(me.db(), &me.actor(), &handle).await?;
-    flash::done(HERE, "Session ended").await
+    match domain::people::sessions::end(me.db(), &me.actor(), &handle).await {
+        Ok(()) => flash::done(HERE, "Session ended").await,
+        Err(error) => flash::problem(HERE, error.into()).await,
+    }
 }
 
 #[server(endpoint = "profile/end_other_sessions")]
 pub async fn end_other_sessions() -> Result<(), AppError> {
     use crate::{flash, session};
     let me = session::current().await?;
-    domain::people::sessions::end_others(me.db(), &me.actor(), &session::session_id()?).await?;
-    flash::done(HERE, "You are signed out everywhere else").await
+    match domain::people::sessions::end_others(me.db(), &me.actor(), &session::session_id()?).await {
+        Ok(_) => flash::done(HERE, "You are signed out everywhere else").await,
+        Err(error) => flash::problem(HERE, error.into()).await,
+    }
 }
 
 #[component]

@@ -267,6 +267,9 @@ pub fn Foot(
             <span>"Continue"</span>
             <Glyph icon=Icon::ArrowRight/>
         </button>
+        // Without script the buttons are labels of the step tabs.
+        <label class="button primary no-js-only only-step-1" for="key-form-step-2">"Continue"</label>
+        <label class="button primary no-js-only only-step-2" for="key-form-step-3">"Continue"</label>
         <div class="only-step-3">
             <Button kind=ButtonKind::Primary submit=true pending=pending attr:form=form>{submit}</Button>
         </div>

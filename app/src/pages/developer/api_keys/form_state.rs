@@ -2,6 +2,8 @@
 //!
 //! The rules are `domain`'s own, run as one types; a field complains once its step was left or the form was sent.
 
+use std::time::Duration;
+
 use domain::{
     error::FieldError,
     keys::{ApiKey, KeyForm, Scope, ScopeGroup, ScopeSet, form::{STEPS, step_of}},
@@ -234,7 +236,7 @@ impl FormState {
 
     fn focus_wrong(&self) {
         // The step has to be visible, and the field marked, before it can take the focus.
-        request_animation_frame(|| _ = browser::focus(".key-form [aria-invalid=true]"));
+        set_timeout(|| _ = browser::focus(".key-form [aria-invalid=true]"), Duration::from_millis(30));
     }
 }
 

@@ -10,9 +10,9 @@ pub fn Radar(id: KeyId) -> impl IntoView {
     let seen = RwSignal::new(None::<(CallSeen, Time)>);
     listen(id, seen);
     let state = move || match seen.with(|seen| seen.as_ref().map(|(call, _)| call.allowed)) {
-        None => "radar waiting",
-        Some(true) => "radar allowed",
-        Some(false) => "radar denied",
+        None => "radar js-only waiting",
+        Some(true) => "radar js-only allowed",
+        Some(false) => "radar js-only denied",
     };
     view! {
         <div class=state role="status" aria-live="polite">
