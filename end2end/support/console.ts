@@ -169,7 +169,7 @@ export async function choose(page: Page, name: string, item: string): Promise<vo
 
 /** Ticks a card of a group by its title. */
 export async function card(within: Page | Locator, title: string): Promise<void> {
-  await within.locator(".radio-card > label").filter({ has: within.locator(".title", { hasText: title }) }).click();
+  await within.locator(".radio-card .title", { hasText: title }).click();
 }
 
 /** Goes to a step of the create or edit dialog by its tab. */

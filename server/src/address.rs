@@ -14,7 +14,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The caller's address, IPv4-mapped ones as plain IPv4.
 pub fn client(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     // Without a connection (in tests) nobody is trusted: this address is on no list.
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+    let peer =
+        extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
     behind(peer, headers, trusted)
 }
 
@@ -65,9 +66,17 @@ mod tests {
         assert_eq!(call("203.0.113.9", &["198.51.100.1"]), "203.0.113.9", "anybody can write the header");
         assert_eq!(call("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(call("10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
-        assert_eq!(call("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.9.9.9"]), "198.51.100.1", "what the caller wrote does not count");
+        assert_eq!(
+            call("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.9.9.9"]),
+            "198.51.100.1",
+            "what the caller wrote does not count"
+        );
         assert_eq!(call("10.0.0.1", &["1.1.1.1", "198.51.100.1:80"]), "198.51.100.1", "lines are one list");
-        assert_eq!(call("10.0.0.1", &["198.51.100.1, nonsense"]), "10.0.0.1", "nobody vouches for what stands left of nonsense");
+        assert_eq!(
+            call("10.0.0.1", &["198.51.100.1, nonsense"]),
+            "10.0.0.1",
+            "nobody vouches for what stands left of nonsense"
+        );
         assert_eq!(call("2001:db8::5", &["[2606:4700::1]:443"]), "2606:4700::1");
         assert_eq!(call("::ffff:10.0.0.1", &["::ffff:198.51.100.1"]), "198.51.100.1");
         assert_eq!(call("10.0.0.1", &["10.1.1.1, 10.2.2.2"]), "10.1.1.1", "a chain of proxies only: its far end");

@@ -312,7 +312,8 @@ async fn admin_create(args: AdminCreate, settings: &Settings, db: &Db) -> Result
         }
         return print(format!("{answer}\n"));
     }
-    let mut text = format!("Created the organization {} ({organization}) with {email} as its owner.\n", args.organization.trim());
+    let mut text =
+        format!("Created the organization {} ({organization}) with {email} as its owner.\n", args.organization.trim());
     if let Some(password) = shown {
         text.push_str(&format!("Password, shown this once: {password}\n"));
     }
@@ -358,17 +359,28 @@ async fn organization(db: &Db, named: Option<&str>) -> Result<Organization, Fail
             .await
             .map_err(domain::Error::from)?;
     match all.as_slice() {
-        [] => Err(Failure::new("There is no organization yet. Create one with: bouncer admin create --organization … --email …")),
+        [] => Err(Failure::new(
+            "There is no organization yet. Create one with: bouncer admin create --organization … --email …",
+        )),
         [(id, name, created_at)] => Ok(Organization { id: OrgId(*id), name: name.clone(), created_at: *created_at }),
         several => {
             let names: Vec<&str> = several.iter().map(|(_, name, _)| name.as_str()).collect();
-            Err(Failure(format!("Say which organization you mean with --organization. There are: {}", names.join(", "))))
+            Err(Failure(format!(
+                "Say which organization you mean with --organization. There are: {}",
+                names.join(", ")
+            )))
         }
     }
 }
 
 fn actor(organization: OrgId) -> Actor {
-    Actor { organization_id: organization, person_id: None, name: "command line".into(), ip: None::<IpAddr>, role: None }
+    Actor {
+        organization_id: organization,
+        person_id: None,
+        name: "command line".into(),
+        ip: None::<IpAddr>,
+        role: None,
+    }
 }
 
 async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(), Failure> {
@@ -376,7 +388,13 @@ async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(
     let now = Utc::now();
     let form = key_form(&args, now);
     let new = form.parse(now, None).map_err(|errors| {
-        Failure(errors.into_iter().map(|e| format!("{}: {}", option_of(&e.field), e.message)).collect::<Vec<_>>().join("\n"))
+        Failure(
+            errors
+                .into_iter()
+                .map(|e| format!("{}: {}", option_of(&e.field), e.message))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     })?;
     let issued = store::create(db, &actor(organization.id), new, None, &settings.key_prefix).await?;
     let key = issued.text.expose_secret();
@@ -473,7 +491,10 @@ async fn keys_list(args: KeysList, db: &Db) -> Result<(), Failure> {
             Environment::Test => "test",
         };
         // Names may hold every script, so the columns that can be aligned come first.
-        text.push_str(&format!("{}  {:<24}  {environment}  {:<17}  {}\n", key.id, key.hint, row.status.label, key.name));
+        text.push_str(&format!(
+            "{}  {:<24}  {environment}  {:<17}  {}\n",
+            key.id, key.hint, row.status.label, key.name
+        ));
     }
     print(text)
 }
@@ -505,7 +526,9 @@ async fn audit_verify(db: &Db) -> Result<ExitCode, Failure> {
     let (mut text, mut code) = (String::new(), ExitCode::SUCCESS);
     for (organization, verdict) in domain::audit::store::verify(db).await? {
         match verdict {
-            Verdict::Whole { rows } => text.push_str(&format!("{organization}: {rows} rows, all as they were written\n")),
+            Verdict::Whole { rows } => {
+                text.push_str(&format!("{organization}: {rows} rows, all as they were written\n"))
+            }
             Verdict::Broken { at_seq } => {
                 text.push_str(&format!("{organization}: row {at_seq} is missing or was changed\n"));
                 code = ExitCode::FAILURE;
@@ -542,7 +565,19 @@ mod tests {
     #[test]
     fn options_fill_the_form_in() {
         let now = Utc::now();
-        let cli = Cli::parse_from(["bouncer", "keys", "create", "--name", "Shop", "--scope", "message:send", "--expires-days", "10", "--rate-limit", "0"]);
+        let cli = Cli::parse_from([
+            "bouncer",
+            "keys",
+            "create",
+            "--name",
+            "Shop",
+            "--scope",
+            "message:send",
+            "--expires-days",
+            "10",
+            "--rate-limit",
+            "0",
+        ]);
         let Some(Command::Keys(KeysCommand::Create(args))) = cli.command else { panic!() };
         let key = key_form(&args, now).parse(now, None).unwrap();
         assert_eq!((key.rate_limit, key.scopes.len()), (None, 1));

@@ -131,7 +131,11 @@ fn public_url(text: &str) -> Result<PublicUrl, String> {
         && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
         && uri.path() == "/"
         && uri.query().is_none();
-    if plain { Ok(PublicUrl(Some(url.to_owned()))) } else { Err("write http:// or https:// and a host, without a path".into()) }
+    if plain {
+        Ok(PublicUrl(Some(url.to_owned())))
+    } else {
+        Err("write http:// or https:// and a host, without a path".into())
+    }
 }
 
 fn key_prefix(text: &str) -> Result<String, String> {
@@ -175,12 +179,15 @@ impl Settings {
             Some(secret) => secret.clone(),
             None => {
                 let path = self.data_dir.join("secret");
-                generated_secret(&path)
-                    .map_err(|error| Failure(format!("The secret in {} cannot be read or made: {error}", path.display())))?
+                generated_secret(&path).map_err(|error| {
+                    Failure(format!("The secret in {} cannot be read or made: {error}", path.display()))
+                })?
             }
         };
         if secret.expose_secret().len() < 32 {
-            return Err(Failure::new("BOUNCER_SECRET needs at least 32 characters. Make one with: openssl rand -hex 32"));
+            return Err(Failure::new(
+                "BOUNCER_SECRET needs at least 32 characters. Make one with: openssl rand -hex 32",
+            ));
         }
         Ok(secret)
     }
@@ -235,7 +242,9 @@ mod tests {
     fn public_addresses() {
         assert_eq!(public_url("https://b.example/").unwrap().0.as_deref(), Some("https://b.example"));
         assert_eq!(public_url("").unwrap().0, None);
-        for wrong in ["b.example", "ftp://b.example", "https://b.example/path", "https://u:p@b.example", "https://b.example?x"] {
+        for wrong in
+            ["b.example", "ftp://b.example", "https://b.example/path", "https://u:p@b.example", "https://b.example?x"]
+        {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }

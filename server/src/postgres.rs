@@ -232,7 +232,10 @@ impl Layout {
             Account::Other { uid, .. } => owner.uid() == uid || owner.uid() == 0,
         };
         if !owner.is_dir() || !mine {
-            return Err(Failure(format!("{} belongs to somebody else. Choose another BOUNCER_DATA_DIR.", socket_dir.display())));
+            return Err(Failure(format!(
+                "{} belongs to somebody else. Choose another BOUNCER_DATA_DIR.",
+                socket_dir.display()
+            )));
         }
         fs::set_permissions(&socket_dir, Permissions::from_mode(0o700)).map_err(|e| fail(&socket_dir, e))?;
         account.own(&socket_dir).map_err(|e| fail(&socket_dir, e))?;
@@ -267,7 +270,10 @@ impl Layout {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(error) => {
-                    return Err(Failure(format!("Another process does not finish starting or stopping Postgres in {}: {error}", self.data.display())));
+                    return Err(Failure(format!(
+                        "Another process does not finish starting or stopping Postgres in {}: {error}",
+                        self.data.display()
+                    )));
                 }
             }
         }
@@ -285,7 +291,13 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 fn may_enter(directory: &Path, uid: u32, gid: u32) -> bool {
     directory.ancestors().all(|dir| {
         fs::metadata(dir).is_ok_and(|m| {
-            let bit = if m.uid() == uid { 0o100 } else if m.gid() == gid { 0o010 } else { 0o001 };
+            let bit = if m.uid() == uid {
+                0o100
+            } else if m.gid() == gid {
+                0o010
+            } else {
+                0o001
+            };
             m.mode() & bit != 0
         })
     })
@@ -372,7 +384,14 @@ impl Programs {
             layout.account.own(&draft).map_err(fail)?;
             let mut initdb = self.command("initdb", layout);
             initdb.arg("--pgdata").arg(&draft).args([
-                "--username", USER, "--auth=trust", "--encoding=UTF8", "--data-checksums", "--no-instructions", "--locale", locale,
+                "--username",
+                USER,
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--data-checksums",
+                "--no-instructions",
+                "--locale",
+                locale,
             ]);
             let answer = self.run(initdb).await?;
             if answer.status.success() {
@@ -445,7 +464,11 @@ impl Programs {
             let last: Vec<String> =
                 fs::read_to_string(&log).unwrap_or_default().lines().rev().take(5).map(str::to_owned).collect();
             let said: Vec<String> = last.into_iter().rev().collect();
-            return Err(Failure(format!("The private Postgres does not start. Its log {} ends with:\n{}", log.display(), said.join("\n"))));
+            return Err(Failure(format!(
+                "The private Postgres does not start. Its log {} ends with:\n{}",
+                log.display(),
+                said.join("\n")
+            )));
         }
         Ok(layout.socket_dir.clone())
     }

@@ -34,7 +34,10 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(
             Matcher::Suffix("_seconds".into()),
-            &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+            &[
+                0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                2.5, 5.0,
+            ],
         )?
         .install_recorder()?;
     describe();
@@ -46,7 +49,10 @@ fn describe() {
     counter!("bouncer_requests_total", "API calls by outcome: allowed, or why they were refused");
     histogram!("bouncer_request_duration_seconds", "Time from an API call's arrival to its answer");
     counter!("bouncer_request_rows_written_total", "Rows of the request log that were written");
-    counter!("bouncer_request_rows_dropped_total", "Rows of the request log that were lost because the buffer was full or the database refused them");
+    counter!(
+        "bouncer_request_rows_dropped_total",
+        "Rows of the request log that were lost because the buffer was full or the database refused them"
+    );
     gauge!("bouncer_request_rows_waiting", "Rows of the request log that wait to be written");
     gauge!("bouncer_cached_secrets", "Secrets of API keys in the cache");
     gauge!("bouncer_database_up", "1 while the database answers");
@@ -71,15 +77,35 @@ pub struct Counters {
 
 /// Every outcome but `allowed`.
 const REFUSED: &[&str] = &[
-    "no_key", "malformed", "bad_checksum", "unknown_key", "revoked", "disabled", "expired", "secret_retired",
-    "wrong_secret", "ip_not_allowed", "insufficient_scope", "instance_not_allowed", "rate_limited", "queue_full",
-    "leaked_in_query", "conflicting_credentials", "unavailable", "public", "not_found", "internal",
+    "no_key",
+    "malformed",
+    "bad_checksum",
+    "unknown_key",
+    "revoked",
+    "disabled",
+    "expired",
+    "secret_retired",
+    "wrong_secret",
+    "ip_not_allowed",
+    "insufficient_scope",
+    "instance_not_allowed",
+    "rate_limited",
+    "queue_full",
+    "leaked_in_query",
+    "conflicting_credentials",
+    "unavailable",
+    "public",
+    "not_found",
+    "internal",
 ];
 
 /// Valid once [`metrics`] was called; counts into nothing before.
 pub static COUNTERS: LazyLock<Counters> = LazyLock::new(|| Counters {
     allowed: metrics::counter!("bouncer_requests_total", "outcome" => "allowed"),
-    outcomes: REFUSED.iter().map(|name| (*name, metrics::counter!("bouncer_requests_total", "outcome" => *name))).collect(),
+    outcomes: REFUSED
+        .iter()
+        .map(|name| (*name, metrics::counter!("bouncer_requests_total", "outcome" => *name)))
+        .collect(),
     duration: metrics::histogram!("bouncer_request_duration_seconds"),
     written: metrics::counter!("bouncer_request_rows_written_total"),
     dropped_full: metrics::counter!("bouncer_request_rows_dropped_total", "reason" => "buffer_full"),

@@ -154,7 +154,8 @@ async fn authorize(state: &AppState, call: &Call, headers: &HeaderMap, scope: Op
                 frees_in_ms = domain::gate::limiter::WINDOW_MS;
             }
         }
-        let rate = entry.key.rate_limit.map(|limit| RateNow { limit, remaining: limit.saturating_sub(used), frees_in_ms });
+        let rate =
+            entry.key.rate_limit.map(|limit| RateNow { limit, remaining: limit.saturating_sub(used), frees_in_ms });
         (decision, rate)
     };
     match decision {
@@ -212,8 +213,11 @@ impl<T: Fields> FromRequest<AppState> for Json<T> {
         }
         let bytes = read(request.into_body()).await?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(Code::UnreadableBody)
-                .saying(format!("The body is not JSON: reading stopped at line {}, column {}.", error.line(), error.column()))
+            Problem::new(Code::UnreadableBody).saying(format!(
+                "The body is not JSON: reading stopped at line {}, column {}.",
+                error.line(),
+                error.column()
+            ))
         })?;
         let Value::Object(map) = value else {
             return Err(Problem::new(Code::UnreadableBody).saying("The body must be a JSON object."));
@@ -340,14 +344,19 @@ mod tests {
 
     #[test]
     fn finds_the_key_in_either_header() {
-        let find = |pairs: &[(&'static str, &str)]| credential(&headers(pairs)).map(|k| k.map(str::to_owned)).map_err(|p| p.code());
+        let find = |pairs: &[(&'static str, &str)]| {
+            credential(&headers(pairs)).map(|k| k.map(str::to_owned)).map_err(|p| p.code())
+        };
         assert_eq!(find(&[]), Ok(None));
         assert_eq!(find(&[("authorization", "Bearer abc")]), Ok(Some("abc".into())));
         assert_eq!(find(&[("authorization", "bearer  abc ")]), Ok(Some("abc".into())));
         assert_eq!(find(&[("x-api-key", "abc")]), Ok(Some("abc".into())));
         assert_eq!(find(&[("authorization", "Bearer abc"), ("x-api-key", "abc")]), Ok(Some("abc".into())));
         assert_eq!(find(&[("authorization", "Bearer abc"), ("x-api-key", "abd")]), Err(Code::ConflictingCredentials));
-        assert_eq!(find(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), Err(Code::ConflictingCredentials));
+        assert_eq!(
+            find(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]),
+            Err(Code::ConflictingCredentials)
+        );
         assert_eq!(find(&[("authorization", "Basic YTpi")]), Ok(Some(String::new())));
         assert_eq!(find(&[("authorization", "abc")]), Ok(Some(String::new())));
     }

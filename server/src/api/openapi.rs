@@ -117,7 +117,9 @@ fn complete(document: &mut Value) {
 
 /// Adds to one operation what all have.
 fn share(operation: &mut Value) {
-    let needs_key = operation["security"].as_array().is_some_and(|all| all.iter().any(|one| one.as_object().is_some_and(|o| !o.is_empty())));
+    let needs_key = operation["security"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one.as_object().is_some_and(|o| !o.is_empty())));
     let needs_scope = needs_key && operation["security"].to_string().contains(':');
     let has_body = operation.get("requestBody").is_some();
     let has_parameters = operation.get("parameters").is_some();
@@ -155,7 +157,8 @@ fn header_ref(name: &str) -> Value {
 fn answer_headers(with_key: bool) -> Value {
     let mut headers = json!({ "X-Request-Id": header_ref("X-Request-Id") });
     if with_key {
-        for name in ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit", "RateLimit-Policy"] {
+        for name in ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit", "RateLimit-Policy"]
+        {
             headers[name] = header_ref(name);
         }
     }
@@ -163,7 +166,8 @@ fn answer_headers(with_key: bool) -> Value {
 }
 
 fn headers() -> Value {
-    let integer = |description: &str| json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } });
+    let integer =
+        |description: &str| json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } });
     let text = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
     json!({
         "X-Request-Id": {

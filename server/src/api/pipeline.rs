@@ -97,7 +97,8 @@ pub(super) async fn pipeline(State(state): State<AppState>, mut request: Request
         }
         _ => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
             // The panic hook has logged where; here it gets its request id.
-            let what = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let what =
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(request_id = %call.id, endpoint, what, "an API call panicked");
             Problem::new(Code::Internal).into_response()
         }),
@@ -146,7 +147,14 @@ fn rate_headers(headers: &mut HeaderMap, rate: RateNow, now_s: i64) {
     }
 }
 
-fn log(state: &AppState, call: &Call, method: &'static str, endpoint: &'static str, status: u16, agent: Option<&HeaderValue>) {
+fn log(
+    state: &AppState,
+    call: &Call,
+    method: &'static str,
+    endpoint: &'static str,
+    status: u16,
+    agent: Option<&HeaderValue>,
+) {
     let took = call.started.elapsed();
     let Some(verdict) = call.verdict.get() else {
         COUNTERS.call(if status == 404 || status == 405 { "not_found" } else { "public" }, took);
@@ -252,7 +260,15 @@ mod tests {
             let uri: Uri = format!("/api/v1/me?{query}").parse().unwrap();
             has_key(&uri, uri.query().unwrap(), "bnc")
         };
-        for leaked in ["api_key=x", "Token=abc", "key=1", "x=bnc_live_abc", "q=%62nc_test_abc", "bnc_live_abc", "next=/a%3Fk%3Dbnc_live_x"] {
+        for leaked in [
+            "api_key=x",
+            "Token=abc",
+            "key=1",
+            "x=bnc_live_abc",
+            "q=%62nc_test_abc",
+            "bnc_live_abc",
+            "next=/a%3Fk%3Dbnc_live_x",
+        ] {
             assert!(has(leaked), "{leaked}");
         }
         for fine in ["", "limit=10", "key=", "q=bnc", "q=bnc_other_x", "tokens=3"] {

@@ -58,6 +58,7 @@ pub(super) async fn list() -> axum::Json<Vec<ProblemInfo>> {
     responses((status = 200, description = "The error", body = ProblemInfo)),
 )]
 pub(super) async fn one(Path(code): Path<String>) -> Result<axum::Json<ProblemInfo>> {
-    let about = Code::find(&code).ok_or_else(|| Problem::new(Code::NotFound).saying("There is no error with this code."))?;
+    let about =
+        Code::find(&code).ok_or_else(|| Problem::new(Code::NotFound).saying("There is no error with this code."))?;
     Ok(axum::Json(about.into()))
 }

@@ -142,12 +142,19 @@ pub(super) async fn verify(
     }
     let now = caller.call().at;
     let Shown::Key(entry) = &shown else {
-        return Ok(axum::Json(answer(None, judge(shown.presented(), &asked, caller.call().ip, Rate::default(), now), Rate::default(), now)));
+        return Ok(axum::Json(answer(
+            None,
+            judge(shown.presented(), &asked, caller.call().ip, Rate::default(), now),
+            Rate::default(),
+            now,
+        )));
     };
     let rate = entry.window().rate(entry.key.rate_limit.unwrap_or(u32::MAX), now.timestamp_millis());
     let verdict = match asked.ip {
         Some(ip) => judge(Presented::Key(&entry.key), &asked, ip, rate, now),
-        None if entry.key.allowed_ips.is_empty() => judge(Presented::Key(&entry.key), &asked, caller.call().ip, rate, now),
+        None if entry.key.allowed_ips.is_empty() => {
+            judge(Presented::Key(&entry.key), &asked, caller.call().ip, rate, now)
+        }
         // Nobody asked about the address.
         None => {
             let anywhere = GateKey { allowed_ips: Vec::new(), ..entry.key.clone() };
@@ -159,7 +166,14 @@ pub(super) async fn verify(
 
 /// The gate's decision on each of the asked scopes: the first refusal counts.
 fn judge(presented: Presented<'_>, asked: &VerifyKey, ip: IpAddr, rate: Rate, now: Time) -> Decision {
-    let facts = Facts { now_ms: now.timestamp_millis(), ip, scope: None, instance: Instance::None, rate, queue: Queue::NotAsked };
+    let facts = Facts {
+        now_ms: now.timestamp_millis(),
+        ip,
+        scope: None,
+        instance: Instance::None,
+        rate,
+        queue: Queue::NotAsked,
+    };
     // A missing scope is told before a used-up hour, as for a call: so all scopes are asked before the answer counts.
     let mut denied = decide(presented, &facts);
     for scope in &asked.scopes {

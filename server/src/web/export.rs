@@ -6,7 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{SecondsFormat, Utc};
-use domain::{keys::{ApiKeyRow, store}, time::Time};
+use domain::{
+    keys::{ApiKeyRow, store},
+    time::Time,
+};
 use http::{StatusCode, header};
 use tower_sessions::Session;
 
@@ -14,8 +17,22 @@ use super::{failure, guard};
 use crate::state::AppState;
 
 const COLUMNS: [&str; 16] = [
-    "id", "name", "description", "environment", "hint", "status", "scopes", "rate_limit_per_hour", "allowed_ips", "throttle",
-    "expires_at", "created_at", "created_by", "last_used_at", "last_used_ip", "last_used_user_agent",
+    "id",
+    "name",
+    "description",
+    "environment",
+    "hint",
+    "status",
+    "scopes",
+    "rate_limit_per_hour",
+    "allowed_ips",
+    "throttle",
+    "expires_at",
+    "created_at",
+    "created_by",
+    "last_used_at",
+    "last_used_ip",
+    "last_used_user_agent",
 ];
 
 /// `GET /dashboard/developer/api-keys/export.csv`

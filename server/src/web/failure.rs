@@ -23,7 +23,9 @@ fn show(status: StatusCode, title: &str, text: &str, retry_s: Option<u32>, id: O
     let body = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">{refresh}<title>{title} · Bouncer</title><style nonce=\"{nonce}\">{STYLE}</style></head><body><main><h1>{title}</h1><p>{text}</p>{again}{id}</main></body></html>"
     );
-    let policy = format!("default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -49,7 +51,13 @@ pub fn database_away() -> Response {
 /// For a bare status from one of the layers.
 pub fn of_status(status: StatusCode, id: RequestId) -> Response {
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        show(status, "This took too long", "The page could not be made in time. Try again in a moment.", Some(10), Some(id))
+        show(
+            status,
+            "This took too long",
+            "The page could not be made in time. Try again in a moment.",
+            Some(10),
+            Some(id),
+        )
     } else {
         show(status, "Something failed on our side", "It was written to the log under the id below.", None, Some(id))
     }

@@ -28,7 +28,10 @@ pub fn page_policy(reloads: bool) {
 
 /// What every answer carries, files and errors included.
 pub fn every_answer(state: &AppState, path: &str, response: &mut Response) {
-    let pkg = path.strip_prefix('/').and_then(|p| p.strip_prefix(&*state.leptos.site_pkg_dir)).is_some_and(|p| p.starts_with('/'));
+    let pkg = path
+        .strip_prefix('/')
+        .and_then(|p| p.strip_prefix(&*state.leptos.site_pkg_dir))
+        .is_some_and(|p| p.starts_with('/'));
     let file = pkg || path.starts_with("/fonts/") || path.starts_with("/favicon");
     let ok = response.status().is_success() || response.status() == http::StatusCode::NOT_MODIFIED;
     let cache = if pkg && ok && state.leptos.hash_files {
@@ -58,6 +61,7 @@ pub fn every_answer(state: &AppState, path: &str, response: &mut Response) {
     headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     if state.https() {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+        headers
+            .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
     }
 }

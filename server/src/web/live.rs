@@ -35,7 +35,12 @@ const LOOK: Duration = Duration::from_secs(10);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// `GET /dashboard/live/keys/{key}/calls`
-pub async fn calls(State(state): State<AppState>, session: Session, headers: HeaderMap, Path(key): Path<String>) -> Response {
+pub async fn calls(
+    State(state): State<AppState>,
+    session: Session,
+    headers: HeaderMap,
+    Path(key): Path<String>,
+) -> Response {
     let viewer = match guard::viewer(&state, &session).await {
         Ok(Some(viewer)) => viewer,
         Ok(None) => return StatusCode::UNAUTHORIZED.into_response(),
@@ -57,7 +62,13 @@ pub async fn calls(State(state): State<AppState>, session: Session, headers: Hea
     let (events, receiver) = mpsc::channel(8);
     tokio::spawn(async move {
         COUNTERS.live.increment(1.0);
-        let radar = Radar { state: state.clone(), organization: viewer.organization_id, key, seen: seen.into_iter().collect(), events };
+        let radar = Radar {
+            state: state.clone(),
+            organization: viewer.organization_id,
+            key,
+            seen: seen.into_iter().collect(),
+            events,
+        };
         tokio::select! {
             () = radar.run(news) => {}
             () = state.draining() => {}
@@ -114,7 +125,8 @@ impl Radar {
                 }
                 continue;
             }
-            let event = Event::default().event("call").id(call.request_id.to_string()).json_data(&call).map_err(|_| ())?;
+            let event =
+                Event::default().event("call").id(call.request_id.to_string()).json_data(&call).map_err(|_| ())?;
             self.events.send(Ok(event)).await.map_err(|_| ())?;
             if call.allowed {
                 return Err(());

@@ -62,7 +62,11 @@ impl Recorder {
 
     fn take(&self) -> Vec<RequestRow> {
         let mut waiting = self.waiting();
-        let rest = if waiting.len() > BATCH { waiting.split_off(BATCH) } else { Vec::with_capacity(BATCH.min(waiting.len() * 2)) };
+        let rest = if waiting.len() > BATCH {
+            waiting.split_off(BATCH)
+        } else {
+            Vec::with_capacity(BATCH.min(waiting.len() * 2))
+        };
         std::mem::replace(&mut *waiting, rest)
     }
 
@@ -90,7 +94,8 @@ impl Recorder {
 
 /// Writes until the state is stopped, and then what is left.
 pub async fn run(state: AppState) {
-    let mut writer = Writer { recorder: state.recorder.clone(), server: state.keys.server(), pause: EVERY, refusals: 0 };
+    let mut writer =
+        Writer { recorder: state.recorder.clone(), server: state.keys.server(), pause: EVERY, refusals: 0 };
     let mut stopping = false;
     while !stopping {
         tokio::select! {

@@ -13,7 +13,8 @@ const PATH: &str = "/api/v1/keys/verify";
 async fn every_wrong_field_is_named_at_once(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
     let key = world.key("verifier", &["key:verify"]).await;
-    let body = json!({ "scopes": ["message:send", "message:fly", 3], "ip": "999.1.1.1", "kee": "x", "😀": 1 }).to_string();
+    let body =
+        json!({ "scopes": ["message:send", "message:fly", 3], "ip": "999.1.1.1", "kee": "x", "😀": 1 }).to_string();
     let answer = world.post_json(PATH, &key, body).await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "validation_failed"));
     insta::assert_json_snapshot!(answer.json()["errors"], @r#"
@@ -80,7 +81,9 @@ async fn what_is_no_json_object_is_told_apart(_: PgPoolOptions, options: PgConne
         }
         request.body(Body::from("{\"key\":\"x\"}")).unwrap()
     };
-    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data; boundary=x")] {
+    for kind in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data; boundary=x")]
+    {
         let answer = world.send(request(kind)).await;
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (415, "unsupported_media_type"), "{kind:?}");
     }

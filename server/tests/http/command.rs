@@ -100,9 +100,20 @@ impl Drop for Site {
 #[test]
 fn a_key_can_be_made_used_and_revoked_from_the_shell() {
     let site = Site::new("shell");
-    assert!(site.bad(&["keys", "create", "--name", "Shop", "--scope", "message:send"]).contains("bouncer admin create"));
+    assert!(
+        site.bad(&["keys", "create", "--name", "Shop", "--scope", "message:send"]).contains("bouncer admin create")
+    );
     let mut admin = site
-        .command(&["admin", "create", "--organization", "Acme", "--email", "Ada@acme.example", "--password-stdin", "--json"])
+        .command(&[
+            "admin",
+            "create",
+            "--organization",
+            "Acme",
+            "--email",
+            "Ada@acme.example",
+            "--password-stdin",
+            "--json",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -114,22 +125,68 @@ fn a_key_can_be_made_used_and_revoked_from_the_shell() {
     assert_eq!(made["email"], "ada@acme.example");
     assert!(made["password"].is_null(), "a given password is not repeated");
     assert!(site.bad(&["admin", "create", "--organization", "Evil", "--email", "nonsense"]).contains("e-mail address"));
-    let second: Value = serde_json::from_str(&site.good(&["admin", "create", "--organization", "Other", "--email", "eve@other.example", "--json"])).unwrap();
+    let second: Value = serde_json::from_str(&site.good(&[
+        "admin",
+        "create",
+        "--organization",
+        "Other",
+        "--email",
+        "eve@other.example",
+        "--json",
+    ]))
+    .unwrap();
     assert_eq!(second["password"].as_str().unwrap().len(), 24, "made up when nobody can be asked");
 
     let ambiguous = site.bad(&["keys", "create", "--name", "Shop", "--scope", "message:send"]);
     assert!(ambiguous.contains("Acme, Other"), "{ambiguous}");
-    let text = site.good(&["keys", "create", "--organization", "acme", "--name", "Shop", "--scope", "message:send", "--scope", "key:verify", "--environment", "test", "--expires-days", "12", "--allow-ip", "10.0.0.1/8", "--throttle", "random", "--json"]);
-    assert!(text.starts_with("{\"id\":\"key_") && text.ends_with("\"name\":\"Shop\",\"environment\":\"test\"}\n"), "{text}");
+    let text = site.good(&[
+        "keys",
+        "create",
+        "--organization",
+        "acme",
+        "--name",
+        "Shop",
+        "--scope",
+        "message:send",
+        "--scope",
+        "key:verify",
+        "--environment",
+        "test",
+        "--expires-days",
+        "12",
+        "--allow-ip",
+        "10.0.0.1/8",
+        "--throttle",
+        "random",
+        "--json",
+    ]);
+    assert!(
+        text.starts_with("{\"id\":\"key_") && text.ends_with("\"name\":\"Shop\",\"environment\":\"test\"}\n"),
+        "{text}"
+    );
     let key: Value = serde_json::from_str(&text).unwrap();
     assert!(key["key"].as_str().unwrap().starts_with("bnc_test_"));
     let taken = site.bad(&["keys", "create", "--organization", "Acme", "--name", "shop", "--scope", "message:send"]);
     assert!(taken.contains("already a key named"), "{taken}");
-    let wrong = site.bad(&["keys", "create", "--organization", "Acme", "--name", "X", "--scope", "message:fly", "--rate-limit", "many", "--throttle", "fast"]);
+    let wrong = site.bad(&[
+        "keys",
+        "create",
+        "--organization",
+        "Acme",
+        "--name",
+        "X",
+        "--scope",
+        "message:fly",
+        "--rate-limit",
+        "many",
+        "--throttle",
+        "fast",
+    ]);
     for option in ["--scope: ", "--rate-limit: ", "--throttle: "] {
         assert!(wrong.contains(option), "{wrong}");
     }
-    let listed: Value = serde_json::from_str(&site.good(&["keys", "list", "--organization", "Acme", "--json"])).unwrap();
+    let listed: Value =
+        serde_json::from_str(&site.good(&["keys", "list", "--organization", "Acme", "--json"])).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!((&listed[0]["id"], &listed[0]["status"]), (&key["id"], &"Active".into()));
     assert!(!listed.to_string().contains(key["key"].as_str().unwrap()));

@@ -2,7 +2,10 @@
 
 use axum::body::Body;
 use chrono::Utc;
-use domain::{keys::{Overlap, store}, secret::ExposeSecret};
+use domain::{
+    keys::{Overlap, store},
+    secret::ExposeSecret,
+};
 use http::Request;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -66,7 +69,11 @@ async fn whoever_is_not_let_in_learns_nothing(_: PgPoolOptions, options: PgConne
     assert_eq!(world.send(me(fresh.text.expose_secret())).await.status, 200);
     world.finish().await;
     let outcomes: Vec<String> = world.logged().await.into_iter().map(|(.., outcome)| outcome).collect();
-    assert_eq!(outcomes, ["revoked", "disabled", "expired", "secret_retired", "allowed"], "the organization sees the true reasons");
+    assert_eq!(
+        outcomes,
+        ["revoked", "disabled", "expired", "secret_retired", "allowed"],
+        "the organization sees the true reasons"
+    );
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -113,7 +120,11 @@ async fn a_key_in_the_address_is_refused_and_told(_: PgPoolOptions, options: PgC
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn a_list_of_addresses_is_kept_to(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
-    let key = world.key_with(world.acme, "shop", &["message:send"], |form| form.allowed_ips = "198.51.100.0/24\n2001:db8::1".into()).await;
+    let key = world
+        .key_with(world.acme, "shop", &["message:send"], |form| {
+            form.allowed_ips = "198.51.100.0/24\n2001:db8::1".into()
+        })
+        .await;
     let call = async |peer: &str, forwarded: Option<&str>| {
         let mut request = me(&key.text);
         if let Some(list) = forwarded {
@@ -129,7 +140,11 @@ async fn a_list_of_addresses_is_kept_to(_: PgPoolOptions, options: PgConnectOpti
     assert_eq!(refused.header("x-ratelimit-remaining"), "997", "a refusal costs nothing");
     // 10.0.0.0/8 are this server's proxies.
     assert_eq!(call("10.0.0.1:1", Some("198.51.100.7")).await.status, 200);
-    assert_eq!(call("10.0.0.1:1", Some("198.51.100.7, 203.0.113.9")).await.status, 403, "what the caller wrote does not count");
+    assert_eq!(
+        call("10.0.0.1:1", Some("198.51.100.7, 203.0.113.9")).await.status,
+        403,
+        "what the caller wrote does not count"
+    );
     assert_eq!(call("203.0.113.9:1", Some("198.51.100.7")).await.status, 403, "anybody can write the header");
 }
 
@@ -178,7 +193,8 @@ async fn a_change_is_effective_everywhere_within_a_second(_: PgPoolOptions, opti
     let fresh = Key { id: fresh.id, text: fresh.text.expose_secret().to_owned() };
     assert_eq!((elsewhere(&key).await, elsewhere(&fresh).await), (200, 200), "both work while they overlap");
     assert!(one.me(&fresh).await.json()["secretEndsAt"].is_null());
-    within_a_second("the old secret knows its end", async || !one.me(&key).await.json()["secretEndsAt"].is_null()).await;
+    within_a_second("the old secret knows its end", async || !one.me(&key).await.json()["secretEndsAt"].is_null())
+        .await;
     store::retire_old_secret(&one.db, &one.actor(), key.id).await.unwrap();
     within_a_second("retired elsewhere", async || elsewhere(&key).await == 401).await;
 

@@ -59,7 +59,8 @@ async fn rates_are_told_in_both_forms(_: PgPoolOptions, options: PgConnectOption
     let key = world.key_with(world.acme, "shop", &["message:send"], |form| form.rate_limit = "2".into()).await;
     let first = world.me(&key).await;
     let shown = |answer: &crate::world::Answer| {
-        ["x-ratelimit-limit", "x-ratelimit-remaining", "ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.header(name).to_owned())
+        ["x-ratelimit-limit", "x-ratelimit-remaining", "ratelimit", "ratelimit-policy", "retry-after"]
+            .map(|name| answer.header(name).to_owned())
     };
     assert_eq!(shown(&first), ["2", "1", "\"hour\";r=1;t=3600", "\"hour\";q=2;w=3600", ""]);
     let reset: i64 = first.header("x-ratelimit-reset").parse().unwrap();
@@ -71,7 +72,8 @@ async fn rates_are_told_in_both_forms(_: PgPoolOptions, options: PgConnectOption
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((3_590..=3_600).contains(&wait), "{wait}");
 
-    let endless = world.key_with(world.acme, "endless", &["message:send"], |form| form.rate_limit = String::new()).await;
+    let endless =
+        world.key_with(world.acme, "endless", &["message:send"], |form| form.rate_limit = String::new()).await;
     let answer = world.me(&endless).await;
     assert_eq!(answer.status, 200);
     assert!(answer.headers.keys().all(|name| !name.as_str().contains("ratelimit")));

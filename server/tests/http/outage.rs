@@ -66,13 +66,16 @@ async fn known_keys_go_on_and_everything_recovers(_: PgPoolOptions, options: PgC
     let mut line = Line::to(&options).await;
     let through = options.clone().host("127.0.0.1").port(line.port);
     let mut world = World::working(through).await;
-    let (known, unknown) = (world.key("known", &["message:send"]).await, world.key("not seen yet", &["message:send"]).await);
+    let (known, unknown) =
+        (world.key("known", &["message:send"]).await, world.key("not seen yet", &["message:send"]).await);
     // From its first connection on, what was cached before is asked for again.
     eventually("changes are heard", async || {
-        let listeners: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen %'")
-            .fetch_one(world.db.system())
-            .await
-            .unwrap();
+        let listeners: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen %'",
+        )
+        .fetch_one(world.db.system())
+        .await
+        .unwrap();
         listeners == 1
     })
     .await;

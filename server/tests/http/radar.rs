@@ -44,7 +44,8 @@ impl Events {
                 }
                 continue;
             }
-            let piece = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an event in time")?;
+            let piece =
+                tokio::time::timeout(Duration::from_secs(20), self.body.next()).await.expect("an event in time")?;
             self.text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
         }
     }
@@ -60,11 +61,18 @@ async fn the_card_sees_refusals_and_the_first_call(_: PgPoolOptions, options: Pg
     let refused = events.next().await.unwrap();
     assert_eq!((&refused["allowed"], &refused["outcome"]), (&false.into(), &"insufficient_scope".into()));
     assert_eq!(refused["reason"], "The key lacks the scope that this call needs.");
-    let request = Request::get("/api/v1/me").header("x-api-key", &key.text).header("user-agent", "curl/8.5").body(Body::empty()).unwrap();
+    let request = Request::get("/api/v1/me")
+        .header("x-api-key", &key.text)
+        .header("user-agent", "curl/8.5")
+        .body(Body::empty())
+        .unwrap();
     world.send(request).await;
     let first = events.next().await.unwrap();
     assert_eq!(first["allowed"], true);
-    assert_eq!((&first["method"], &first["endpoint"], &first["user_agent"]), (&"GET".into(), &"/api/v1/me".into(), &"curl/8.5".into()));
+    assert_eq!(
+        (&first["method"], &first["endpoint"], &first["user_agent"]),
+        (&"GET".into(), &"/api/v1/me".into(), &"curl/8.5".into())
+    );
     assert_eq!(first["ip"], "203.0.113.9");
     assert!(events.next().await.is_none(), "nothing more to wait for");
 

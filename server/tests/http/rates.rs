@@ -14,7 +14,8 @@ async fn a_race_for_the_last_places(_: PgPoolOptions, options: PgConnectOptions)
     let calls = (0..200).map(|_| {
         let (router, text) = (world.router.clone(), key.text.clone());
         tokio::spawn(async move {
-            let request = http::Request::get("/api/v1/me").header("x-api-key", text).body(axum::body::Body::empty()).unwrap();
+            let request =
+                http::Request::get("/api/v1/me").header("x-api-key", text).body(axum::body::Body::empty()).unwrap();
             send(&router, request).await.status.as_u16()
         })
     });
@@ -38,7 +39,8 @@ async fn the_hour_survives_a_restart_and_is_shared(_: PgPoolOptions, options: Pg
     let mut beside_workers = workers::start(&beside);
     let beside_router = server::serve::router(&beside);
     let call = async |router: &axum::Router| {
-        let request = http::Request::get("/api/v1/me").header("x-api-key", &key.text).body(axum::body::Body::empty()).unwrap();
+        let request =
+            http::Request::get("/api/v1/me").header("x-api-key", &key.text).body(axum::body::Body::empty()).unwrap();
         let answer = send(router, request).await;
         (answer.status.as_u16(), answer.header("x-ratelimit-remaining").to_owned())
     };

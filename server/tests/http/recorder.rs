@@ -22,7 +22,10 @@ async fn calls_are_written_soon_and_once(_: PgPoolOptions, options: PgConnectOpt
     within_a_second("two rows", async || world.logged().await.len() == 2).await;
     assert_eq!(
         world.logged().await,
-        [("/api/v1/me".into(), 200, "allowed".into()), ("/api/v1/keys/verify".into(), 403, "insufficient_scope".into())]
+        [
+            ("/api/v1/me".into(), 200, "allowed".into()),
+            ("/api/v1/keys/verify".into(), 403, "insufficient_scope".into())
+        ]
     );
     let row = store::get(&world.db, world.acme, key.id, Utc::now()).await.unwrap();
     let used = row.key.last_use.unwrap();
@@ -30,10 +33,11 @@ async fn calls_are_written_soon_and_once(_: PgPoolOptions, options: PgConnectOpt
     assert_eq!(used.user_agent.len(), 300);
     let last = row.hours.last().unwrap();
     assert_eq!((last.allowed, last.denied), (1, 1));
-    let (calls, grains): (i64, i64) = sqlx::query_as("select sum(calls)::bigint, count(distinct grain) from usage_rollups")
-        .fetch_one(world.db.system())
-        .await
-        .unwrap();
+    let (calls, grains): (i64, i64) =
+        sqlx::query_as("select sum(calls)::bigint, count(distinct grain) from usage_rollups")
+            .fetch_one(world.db.system())
+            .await
+            .unwrap();
     assert_eq!((calls, grains), (6, 3), "each call in minute, hour and day");
     world.finish().await;
     assert_eq!(world.logged().await.len(), 2);

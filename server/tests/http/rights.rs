@@ -56,7 +56,11 @@ async fn the_table_is_the_document(_: PgPoolOptions, options: PgConnectOptions) 
                 Right::AnyKey => "[]".to_owned(),
                 Right::Scope(scope) => format!("[\"{scope}\"]"),
             };
-            ((*method).to_owned(), (*path).to_owned(), vec![format!("apiKeyAuth {scopes}"), format!("bearerAuth {scopes}")])
+            (
+                (*method).to_owned(),
+                (*path).to_owned(),
+                vec![format!("apiKeyAuth {scopes}"), format!("bearerAuth {scopes}")],
+            )
         })
         .collect();
     assert_eq!(documented(&document), expected);
@@ -80,7 +84,10 @@ async fn nothing_is_reachable_without_its_right(_: PgPoolOptions, options: PgCon
             }
             let answer = world.send(request.body(Body::from("{}")).unwrap()).await;
             let status = answer.status.as_u16().to_string();
-            assert!(operation["responses"].get(&status).is_some(), "{template} answers {status}, which the document does not know");
+            assert!(
+                operation["responses"].get(&status).is_some(),
+                "{template} answers {status}, which the document does not know"
+            );
             assert!(answer.header("x-request-id").starts_with("req_"), "{template}");
             status
         };

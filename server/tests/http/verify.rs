@@ -18,7 +18,8 @@ async fn a_good_key_is_described(_: PgPoolOptions, options: PgConnectOptions) {
     let verifier = world.key("verifier", &["key:verify"]).await;
     let shop = world.key("shop", &["message:send"]).await;
     world.me(&shop).await;
-    let answer = ask(&world, &verifier, json!({ "key": shop.text, "scopes": ["message:send"], "ip": "203.0.113.9" })).await;
+    let answer =
+        ask(&world, &verifier, json!({ "key": shop.text, "scopes": ["message:send"], "ip": "203.0.113.9" })).await;
     insta::assert_json_snapshot!(answer, { ".keyId" => "KEY", ".resetsAt" => "TIME" }, @r#"
     {
       "code": "valid",
@@ -53,10 +54,12 @@ async fn each_reason_has_its_code(_: PgPoolOptions, options: PgConnectOptions) {
         assert_eq!(answer["valid"], answer["code"] == "valid");
         answer["code"].as_str().unwrap().to_owned()
     };
-    let shop = world.key_with(world.acme, "shop", &["message:send"], |form| {
-        form.allowed_ips = "198.51.100.0/24".into();
-        form.rate_limit = "1".into();
-    }).await;
+    let shop = world
+        .key_with(world.acme, "shop", &["message:send"], |form| {
+            form.allowed_ips = "198.51.100.0/24".into();
+            form.rate_limit = "1".into();
+        })
+        .await;
     assert_eq!(code(json!({ "key": shop.text })).await, "valid", "without an address the list is not looked at");
     assert_eq!(code(json!({ "key": shop.text, "ip": "::ffff:198.51.100.1" })).await, "valid");
     assert_eq!(code(json!({ "key": shop.text, "ip": "203.0.113.9" })).await, "ip_not_allowed");
@@ -65,7 +68,11 @@ async fn each_reason_has_its_code(_: PgPoolOptions, options: PgConnectOptions) {
     let entry = world.state.keys.find(&domain::keys::KeyHash::of(&shop.text)).await.unwrap().unwrap();
     entry.window().record(1, chrono::Utc::now().timestamp_millis());
     assert_eq!(code(json!({ "key": shop.text })).await, "rate_limited");
-    assert_eq!(code(json!({ "key": shop.text, "scopes": ["usage:read"] })).await, "insufficient_scope", "as for a call: the scope comes first");
+    assert_eq!(
+        code(json!({ "key": shop.text, "scopes": ["usage:read"] })).await,
+        "insufficient_scope",
+        "as for a call: the scope comes first"
+    );
 
     store::revoke(&world.db, &world.actor(), &[shop.id]).await.unwrap();
     world.state.keys.invalidate_all();
@@ -79,13 +86,17 @@ async fn each_reason_has_its_code(_: PgPoolOptions, options: PgConnectOptions) {
 /// Another organization's key is as unknown as one that was never made.
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn foreign_keys_are_unknown(_: PgPoolOptions, options: PgConnectOptions) {
-    use domain::{keys::{Environment, token}, secret::ExposeSecret};
+    use domain::{
+        keys::{Environment, token},
+        secret::ExposeSecret,
+    };
     let world = World::new(options).await;
     let verifier = world.key("verifier", &["key:verify"]).await;
     let evil = world.foreign().await;
     let foreign = world.key_with(evil, "theirs", &["message:send"], |_| {}).await;
     let theirs = ask(&world, &verifier, json!({ "key": foreign.text })).await;
-    let nobodys = ask(&world, &verifier, json!({ "key": token::example("bnc", Environment::Live).expose_secret() })).await;
+    let nobodys =
+        ask(&world, &verifier, json!({ "key": token::example("bnc", Environment::Live).expose_secret() })).await;
     assert_eq!(theirs, nobodys);
     insta::assert_json_snapshot!(theirs, @r#"
     {

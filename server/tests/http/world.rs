@@ -2,12 +2,7 @@
 
 use std::net::SocketAddr;
 
-use axum::{
-    Router,
-    body::Body,
-    extract::ConnectInfo,
-    response::Response,
-};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use clap::Parser;
 use domain::{
     Db,
@@ -52,7 +47,11 @@ pub struct Key {
 /// The settings of a server that trusts one network of proxies.
 pub fn settings(more: &[&str]) -> Settings {
     let fixed = [
-        "bouncer", "--secret", "a secret for tests, long enough to be one", "--trusted-proxies", "10.0.0.0/8",
+        "bouncer",
+        "--secret",
+        "a secret for tests, long enough to be one",
+        "--trusted-proxies",
+        "10.0.0.0/8",
         "--cheap-passwords",
     ];
     let usual = ["--public-url", "http://bouncer.example"];
@@ -68,10 +67,17 @@ impl World {
     pub async fn with(options: PgConnectOptions, more: &[&str]) -> Self {
         let db = Db::open(options, 10);
         let state = AppState::new(db.clone(), &settings(more)).unwrap();
-        let (ada, acme) =
-            sign_in::create_organization(&db, &state.hasher, "Acme", "Ada", "ada@acme.example", &SecretString::from(PASSWORD), None)
-                .await
-                .unwrap();
+        let (ada, acme) = sign_in::create_organization(
+            &db,
+            &state.hasher,
+            "Acme",
+            "Ada",
+            "ada@acme.example",
+            &SecretString::from(PASSWORD),
+            None,
+        )
+        .await
+        .unwrap();
         state.set_ready(true);
         Self { router: server::serve::router(&state), state, db, acme, ada, workers: JoinSet::new() }
     }
@@ -108,7 +114,13 @@ impl World {
         self.key_with(self.acme, name, scopes, |_| {}).await
     }
 
-    pub async fn key_with(&self, organization: OrgId, name: &str, scopes: &[&str], change: impl FnOnce(&mut KeyForm)) -> Key {
+    pub async fn key_with(
+        &self,
+        organization: OrgId,
+        name: &str,
+        scopes: &[&str],
+        change: impl FnOnce(&mut KeyForm),
+    ) -> Key {
         let mut form = KeyForm {
             name: name.into(),
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
@@ -148,7 +160,10 @@ impl World {
 
     /// Rows of the request log, oldest first: endpoint, status, outcome.
     pub async fn logged(&self) -> Vec<(String, i16, String)> {
-        sqlx::query_as("select endpoint, status, outcome from request_log order by at, id").fetch_all(self.db.system()).await.unwrap()
+        sqlx::query_as("select endpoint, status, outcome from request_log order by at, id")
+            .fetch_all(self.db.system())
+            .await
+            .unwrap()
     }
 }
 
@@ -201,7 +216,11 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/problem+json", "{body}");
         assert_eq!(body["status"], self.status.as_u16(), "{body}");
         assert_eq!(body["requestId"], self.header("x-request-id"), "{body}");
-        assert_eq!(body["docs"], format!("http://bouncer.example/api/v1/problems/{}", body["code"].as_str().unwrap()), "{body}");
+        assert_eq!(
+            body["docs"],
+            format!("http://bouncer.example/api/v1/problems/{}", body["code"].as_str().unwrap()),
+            "{body}"
+        );
         for field in ["type", "title", "message"] {
             assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {body}");
         }

@@ -15,9 +15,9 @@ use super::{
     data::{Change, ListPage, PanelPage, Revealed},
     query::Panel,
 };
+use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::session::{current, now};
-use crate::error::AppError;
 
 /// One page of the list.
 #[server(endpoint = "api_keys/list", input = Json)]

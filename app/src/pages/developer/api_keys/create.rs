@@ -71,7 +71,11 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
         Some(name) => format!("Duplicate {name}"),
         None => "Create New API Key".to_owned(),
     };
-    let text = if duplicate { "A new key with the same settings and a secret of its own." } else { "A key is shown in full once, right after it was made." };
+    let text = if duplicate {
+        "A new key with the same settings and a secret of its own."
+    } else {
+        "A key is shown in full once, right after it was made."
+    };
     let submission = form.form.submission.clone();
     let own_ip = form.own_ip;
     view! {
@@ -88,7 +92,7 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
                 }
             >
                 <FormError message=state.message/>
-                {move || asking.get().then(|| view! { 
+                {move || asking.get().then(|| view! {
                     <CloseQuestion
                         text="Close without creating the key? What you typed stays here until you leave this page."
                         on_keep=Callback::new(move |()| asking.set(false))
@@ -126,7 +130,8 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
 
 /// The step tabs.
 pub fn steps(state: FormState) -> impl IntoView {
-    let tabs = domain::keys::form::STEPS.into_iter().enumerate().map(|(i, label)| (label, state.step_state(i))).collect();
+    let tabs =
+        domain::keys::form::STEPS.into_iter().enumerate().map(|(i, label)| (label, state.step_state(i))).collect();
     view! { <Steps id="key-form" steps=tabs current=state.step/> }
 }
 

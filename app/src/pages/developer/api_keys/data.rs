@@ -52,8 +52,18 @@ pub enum PanelPage {
     Edit(Box<FormPage>, Box<Used>),
     Regenerate(Box<Used>, Time),
     Revoke(Vec<Used>, Time),
-    Usage { row: Box<ApiKeyRow>, stats: KeyStats, old_callers: Vec<Caller>, now: Time, may_manage: bool },
-    History { row: Box<ApiKeyRow>, events: Vec<AuditRow>, now: Time },
+    Usage {
+        row: Box<ApiKeyRow>,
+        stats: KeyStats,
+        old_callers: Vec<Caller>,
+        now: Time,
+        may_manage: bool,
+    },
+    History {
+        row: Box<ApiKeyRow>,
+        events: Vec<AuditRow>,
+        now: Time,
+    },
     /// The new key when it was made without script; `None` once it was shown.
     Created(Option<Revealed>, Box<ApiKeyRow>),
 }

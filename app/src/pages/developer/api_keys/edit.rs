@@ -71,7 +71,7 @@ pub fn EditDialog(form: FormPage, used: Used) -> impl IntoView {
                 }
             >
                 <FormError message=state.message/>
-                {move || asking.get().then(|| view! { 
+                {move || asking.get().then(|| view! {
                     <CloseQuestion
                         text="Close without saving? The key stays as it was."
                         on_keep=Callback::new(move |()| asking.set(false))

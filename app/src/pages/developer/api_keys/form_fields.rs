@@ -6,7 +6,9 @@ use domain::keys::{Environment, form};
 use leptos::prelude::*;
 
 use super::{form_state::FormState, permissions::PermissionFields, throttle_preview::ThrottlePreview};
-use crate::components::{Button, ButtonKind, Field, Glyph, Icon, Notice, RadioCard, RadioCards, Select, TextArea, TextInput, Tone, Width};
+use crate::components::{
+    Button, ButtonKind, Field, Glyph, Icon, Notice, RadioCard, RadioCards, Select, TextArea, TextInput, Tone, Width,
+};
 
 /// Step 1. `fixed` is the environment of a key that exists: it cannot change.
 #[component]

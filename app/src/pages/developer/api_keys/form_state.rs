@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use domain::{
     error::FieldError,
-    keys::{ApiKey, KeyForm, Scope, ScopeGroup, ScopeSet, form::{STEPS, step_of}},
+    keys::{
+        ApiKey, KeyForm, Scope, ScopeGroup, ScopeSet,
+        form::{STEPS, step_of},
+    },
     time::Time,
 };
 use leptos::prelude::*;
@@ -242,8 +245,22 @@ impl FormState {
 
 /// Every field that can complain.
 const FIELDS: &[&str] = &[
-    "name", "description", "environment", "throttle_mode", "delay", "min_delay", "max_delay", "batch_size",
-    "batch_cooldown", "max_queue", "scope_group", "scopes", "allowed_ips", "rate_limit", "expires", "expires_on",
+    "name",
+    "description",
+    "environment",
+    "throttle_mode",
+    "delay",
+    "min_delay",
+    "max_delay",
+    "batch_size",
+    "batch_cooldown",
+    "max_queue",
+    "scope_group",
+    "scopes",
+    "allowed_ips",
+    "rate_limit",
+    "expires",
+    "expires_on",
 ];
 
 /// A field's text, to see whether it was changed.

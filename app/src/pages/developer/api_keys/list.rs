@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use domain::{
     ids::KeyId,
     keys::{KeySort, StatusFilter},
+    time::{self, Time},
 };
 use leptos::prelude::*;
 
@@ -13,11 +14,13 @@ use super::{
     context::{KeysPage, count, counted},
     data::ListPage,
     pager::KeysPager,
-    query::KeysQuery,
+    query::{KeysQuery, Panel},
     row::KeyRow,
     toolbar::{Chips, ListResource},
 };
-use crate::components::{CodeBlock, EmptyState, ErrorState, Icon, LinkButton, Notice, Skeleton, SortLink, TableWrap, Tone};
+use crate::components::{
+    CodeBlock, EmptyState, ErrorState, Icon, LinkButton, Notice, Skeleton, SortLink, TableWrap, Tone,
+};
 
 /// The rows that are ticked, for those who have script; without, the form sends the boxes themselves.
 pub type Selection = RwSignal<BTreeSet<KeyId>>;
@@ -43,6 +46,7 @@ pub fn KeysList(list: ListResource) -> impl IntoView {
 fn Answer(query: KeysQuery, answer: ListPage) -> impl IntoView {
     let problem = answer.problem.clone();
     let creators = answer.list.creators.clone();
+    let expiring = view! { <Expiring keys=answer.list.expiring.clone() now=answer.now may_manage=answer.may_manage/> };
     let body = if answer.list.none_yet {
         view! { <NothingYet public_url=answer.public_url.clone() may_manage=answer.may_manage/> }.into_any()
     } else if answer.list.rows.is_empty() {
@@ -52,9 +56,42 @@ fn Answer(query: KeysQuery, answer: ListPage) -> impl IntoView {
     };
     view! {
         {problem.map(|problem| view! { <Notice tone=Tone::Bad><p>{problem}</p></Notice> })}
+        {expiring}
         <Chips query creators/>
         {body}
     }
+}
+
+/// Warns of keys that end within 14 days, while there is time to do something about it.
+#[component]
+fn Expiring(keys: Vec<(KeyId, String, Time)>, now: Time, may_manage: bool) -> impl IntoView {
+    const SHOWN: usize = 3;
+    let page = KeysPage::get();
+    let more = keys.len().saturating_sub(SHOWN);
+    let lines = keys
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .map(|(id, name, at)| {
+            let when = format!(" expires {}, on {}. ", time::relative(at, now), time::date(at, now));
+            let href = page.href(Panel::Edit(id));
+            view! {
+                <p>
+                    <strong>{name}</strong>
+                    {when}
+                    {may_manage.then(|| view! { <a class="link" href=href>"Choose a later day"</a> })}
+                </p>
+            }
+        })
+        .collect_view();
+    (!keys.is_empty()).then(|| {
+        view! {
+            <Notice tone=Tone::Warn>
+                {lines}
+                {(more > 0).then(|| view! { <p>{format!("{} more expire within 14 days.", counted(i64::try_from(more).unwrap_or(0), "key", "keys"))}</p> })}
+            </Notice>
+        }
+    })
 }
 
 /// Teaches: what a key is for, and the one next step.
@@ -72,7 +109,7 @@ fn NothingYet(public_url: String, may_manage: bool) -> impl IntoView {
         <EmptyState icon=Icon::Key title="No API keys yet" text=text>
             <CodeBlock id="first-call" text=call label="cURL call"/>
             {may_manage.then(|| view! {
-                <LinkButton href=page.href(super::query::Panel::New(None)) icon=Icon::Plus>"Create the first key"</LinkButton>
+                <LinkButton href=page.href(Panel::New(None)) icon=Icon::Plus>"Create the first key"</LinkButton>
             })}
         </EmptyState>
     }
@@ -93,7 +130,10 @@ fn NothingFound(query: KeysQuery) -> impl IntoView {
         }
         .into_any();
     } else {
-        ("No key matches", "No key fits the search and the filters together. Revoked keys show only with the status “Revoked”.")
+        (
+            "No key matches",
+            "No key fits the search and the filters together. Revoked keys show only with the status “Revoked”.",
+        )
     };
     view! {
         <EmptyState icon=Icon::Search title=title text=text>
@@ -107,7 +147,8 @@ fn NothingFound(query: KeysQuery) -> impl IntoView {
 fn Rows(query: KeysQuery, answer: ListPage) -> impl IntoView {
     let ListPage { list, now, may_manage, .. } = answer;
     let selection: Selection = RwSignal::new(BTreeSet::new());
-    let ids: BTreeSet<KeyId> = list.rows.iter().filter(|row| row.key.revoked_at.is_none()).map(|row| row.key.id).collect();
+    let ids: BTreeSet<KeyId> =
+        list.rows.iter().filter(|row| row.key.revoked_at.is_none()).map(|row| row.key.id).collect();
     let caption = format!(
         "API keys, {} to {} of {}",
         count(list.first_number),

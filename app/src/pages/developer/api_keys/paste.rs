@@ -52,7 +52,12 @@ mod tests {
     #[test]
     fn finds_a_key_in_what_people_copy() {
         let key = example();
-        for text in [key.clone(), format!("  {key}\n"), format!("Authorization: Bearer {key}"), format!("BOUNCER_API_KEY=\"{key}\"")] {
+        for text in [
+            key.clone(),
+            format!("  {key}\n"),
+            format!("Authorization: Bearer {key}"),
+            format!("BOUNCER_API_KEY=\"{key}\""),
+        ] {
             assert_eq!(find(&text), Some(Pasted { hash: KeyHash::of(&key), whole: true }), "{text}");
         }
     }
@@ -65,7 +70,9 @@ mod tests {
 
     #[test]
     fn names_hints_and_ids_are_no_keys() {
-        for text in ["Shop plugin", "bnc_live_7f9a…a3f1", "bnc_live_7f9a", "key_01h455vb4pex5vsknk084sn02q", "", "message:send"] {
+        for text in
+            ["Shop plugin", "bnc_live_7f9a…a3f1", "bnc_live_7f9a", "key_01h455vb4pex5vsknk084sn02q", "", "message:send"]
+        {
             assert_eq!(find(text), None, "{text}");
             assert!(!is_part_of_a_key(text), "{text}");
         }

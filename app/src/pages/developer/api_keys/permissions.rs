@@ -3,7 +3,10 @@
 //! Without script the group's select speaks as long as no box is ticked, so the boxes of a plain group start empty in
 //! the page and are ticked by script.
 
-use domain::keys::{GROUPS, SCOPES, Scope, ScopeGroup, ScopeSet, scope::{ScopeInfo, group_label}};
+use domain::keys::{
+    GROUPS, SCOPES, Scope, ScopeGroup, ScopeSet,
+    scope::{ScopeInfo, group_label},
+};
 use leptos::prelude::*;
 
 use super::{context::counted, form_state::FormState};
@@ -86,7 +89,12 @@ fn resources() -> Vec<(&'static str, Vec<&'static ScopeInfo>)> {
 
 /// One resource: its actions, and "All" at the end. Where there is a scope `x:all`, "All" is that one.
 #[component]
-fn ResourceRow(name: &'static str, infos: Vec<&'static ScopeInfo>, scopes: RwSignal<ScopeSet>, ticked: bool) -> impl IntoView {
+fn ResourceRow(
+    name: &'static str,
+    infos: Vec<&'static ScopeInfo>,
+    scopes: RwSignal<ScopeSet>,
+    ticked: bool,
+) -> impl IntoView {
     let all_scope = infos.iter().find(|info| info.action == "All").map(|info| info.scope);
     let every: Vec<Scope> = infos.iter().map(|info| info.scope).collect();
     let needs_all = all_scope.is_none() && every.len() > 1;
@@ -117,7 +125,12 @@ fn ResourceRow(name: &'static str, infos: Vec<&'static ScopeInfo>, scopes: RwSig
 }
 
 #[component]
-fn ScopeBox(info: &'static ScopeInfo, scopes: RwSignal<ScopeSet>, ticked: bool, all_scope: Option<Scope>) -> impl IntoView {
+fn ScopeBox(
+    info: &'static ScopeInfo,
+    scopes: RwSignal<ScopeSet>,
+    ticked: bool,
+    all_scope: Option<Scope>,
+) -> impl IntoView {
     let scope = info.scope;
     let start = ticked && scopes.with_untracked(|set| set.contains(scope));
     let covered = move || all_scope.is_some_and(|all| all != scope && scopes.with(|set| set.contains(all)));

@@ -115,8 +115,7 @@ impl KeysQuery {
                     }
                 }
                 "per_page" => {
-                    filter.per_page =
-                        value.parse().ok().filter(|n| PER_PAGE.contains(n)).unwrap_or(filter.per_page);
+                    filter.per_page = value.parse().ok().filter(|n| PER_PAGE.contains(n)).unwrap_or(filter.per_page);
                 }
                 "after" if value.len() <= CURSOR_MAX && !value.is_empty() => filter.at = PageAt::After(value),
                 "before" if value.len() <= CURSOR_MAX && !value.is_empty() => filter.at = PageAt::Before(value),
@@ -246,7 +245,11 @@ impl KeysQuery {
     }
 
     pub fn is_filtered(&self) -> bool {
-        *self != Self { panel: self.panel.clone(), filter: KeyFilter { at: self.filter.at.clone(), ..self.cleared().filter } }
+        *self
+            != Self {
+                panel: self.panel.clone(),
+                filter: KeyFilter { at: self.filter.at.clone(), ..self.cleared().filter },
+            }
     }
 
     /// The filters in force: what each says, and the page without it. `creator` gives a person's name.
@@ -302,7 +305,9 @@ fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b',' => out.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b',' => {
+                out.push(char::from(byte))
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -365,8 +370,22 @@ mod tests {
             },
             panel: Panel::Revoke(vec![key('q'), key('r')]),
         };
-        let mut states = vec![full.clone(), full.closed(), full.cleared(), full.at(PageAt::Last), full.at(PageAt::Before("x".into()))];
-        for panel in [Panel::New(None), Panel::New(Some(key('q'))), Panel::Edit(key('q')), Panel::Regenerate(key('q')), Panel::Usage(key('q')), Panel::History(key('q')), Panel::Created(key('q'))] {
+        let mut states = vec![
+            full.clone(),
+            full.closed(),
+            full.cleared(),
+            full.at(PageAt::Last),
+            full.at(PageAt::Before("x".into())),
+        ];
+        for panel in [
+            Panel::New(None),
+            Panel::New(Some(key('q'))),
+            Panel::Edit(key('q')),
+            Panel::Regenerate(key('q')),
+            Panel::Usage(key('q')),
+            Panel::History(key('q')),
+            Panel::Created(key('q')),
+        ] {
             states.push(full.with(panel));
         }
         for sort in KeySort::ALL {
@@ -419,10 +438,24 @@ mod tests {
 
     #[test]
     fn chips_take_their_own_filter_away_and_no_other() {
-        let query = KeysQuery::parse("q=shop&status=expired&environment=live&scope=message:send&creator=per_01h455vb4pex5vsknk084sn02q&no_expiry=1&no_ip_list=1&idle=1&sort=name");
+        let query = KeysQuery::parse(
+            "q=shop&status=expired&environment=live&scope=message:send&creator=per_01h455vb4pex5vsknk084sn02q&no_expiry=1&no_ip_list=1&idle=1&sort=name",
+        );
         let chips = query.chips(|_| "Ada".into());
         let words: Vec<_> = chips.iter().map(|(words, _)| words.as_str()).collect();
-        assert_eq!(words, ["Search: shop", "Status: Expired", "Environment: Live", "Scope: message:send", "Created by: Ada", "No expiry", "No IP list", "Idle for 30 days"]);
+        assert_eq!(
+            words,
+            [
+                "Search: shop",
+                "Status: Expired",
+                "Environment: Live",
+                "Scope: message:send",
+                "Created by: Ada",
+                "No expiry",
+                "No IP list",
+                "Idle for 30 days"
+            ]
+        );
         for (words, without) in &chips {
             assert_eq!(without.chips(|_| "Ada".into()).len(), chips.len() - 1, "{words}");
         }

@@ -32,7 +32,8 @@ pub fn RevokeDialog(keys: Vec<Used>, now: Time) -> impl IntoView {
     }
     let action = move || {
         let words = button.clone();
-        let inputs = ids.iter().cloned().map(|id| view! { <input type="hidden" name="ids[]" value=id/> }).collect_view();
+        let inputs =
+            ids.iter().cloned().map(|id| view! { <input type="hidden" name="ids[]" value=id/> }).collect_view();
         view! {
             <ActionForm action=page.change>
                 {inputs}
@@ -71,9 +72,11 @@ fn Loss(used: Used, now: Time) -> impl IntoView {
         Some(last) => view! { <span>"Last used " <TimeText at=last.at now/></span> }.into_any(),
         None => view! { <span>"Never used"</span> }.into_any(),
     };
-    let who = (!callers.is_empty()).then(|| view! {
-        <p class="sub">"Used in the last 7 days by:"</p>
-        <Callers callers now/>
+    let who = (!callers.is_empty()).then(|| {
+        view! {
+            <p class="sub">"Used in the last 7 days by:"</p>
+            <Callers callers now/>
+        }
     });
     view! {
         <li>

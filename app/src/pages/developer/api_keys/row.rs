@@ -14,9 +14,7 @@ use super::{
     list::Selection,
     query::Panel,
 };
-use crate::components::{
-    Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Spark, TimeText, Tone,
-};
+use crate::components::{Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Spark, TimeText, Tone};
 
 /// Badges that fit beside each other; the rest waits behind "+X more".
 const BADGES: usize = 2;
@@ -133,7 +131,8 @@ fn Limits(key: ApiKey, now: Time) -> impl IntoView {
             ThrottleMode::Random { .. } => "Random delay",
             ThrottleMode::Smart { .. } => "Smart delay",
         };
-        let full = format!("{}; at most {} messages waiting", key.throttle.mode.sentence(), count(key.throttle.max_queue));
+        let full =
+            format!("{}; at most {} messages waiting", key.throttle.mode.sentence(), count(key.throttle.max_queue));
         lines.push((word.to_owned(), Some(full)));
     }
     match key.allowed_ips.as_slice() {
@@ -186,7 +185,7 @@ fn LastUsed(key: ApiKey, bars: Vec<HourBar>, now: Time) -> impl IntoView {
                     <span class="sr-only">{format!(", from {from}")}</span>
                 </span>
             }
-                .into_any()
+            .into_any()
         }
         None => view! { <span class="none">"Never"</span> }.into_any(),
     };

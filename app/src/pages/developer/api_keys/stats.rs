@@ -14,7 +14,13 @@ use super::{
 use crate::components::{Button, CopyButton, Icon, LinkButton, ProgressBar, Sheet, Spark, TimeText};
 
 #[component]
-pub fn UsageSheet(row: ApiKeyRow, stats: KeyStats, old_callers: Vec<Caller>, now: Time, may_manage: bool) -> impl IntoView {
+pub fn UsageSheet(
+    row: ApiKeyRow,
+    stats: KeyStats,
+    old_callers: Vec<Caller>,
+    now: Time,
+    may_manage: bool,
+) -> impl IntoView {
     let page = KeysPage::get();
     let bars = row.hours.clone();
     let (key, reason) = (row.key, row.status.reason.clone());
@@ -151,7 +157,11 @@ fn Requests(stats: KeyStats, bars: Vec<HourBar>) -> impl IntoView {
 
 #[component]
 fn Facts(key: ApiKey, now: Time) -> impl IntoView {
-    let scopes = key.scopes.iter().map(|scope| view! { <li><span>{scope.label()}</span> <code>{scope.as_str()}</code></li> }).collect_view();
+    let scopes = key
+        .scopes
+        .iter()
+        .map(|scope| view! { <li><span>{scope.label()}</span> <code>{scope.as_str()}</code></li> })
+        .collect_view();
     let ips = if key.allowed_ips.is_empty() {
         "any".to_owned()
     } else {

@@ -47,10 +47,8 @@ fn Timeline(mode: ThrottleMode) -> impl IntoView {
             view! { <rect class="send" x=format!("{x:.1}") y="4" width="6" height="12" rx="1"></rect> }
         })
         .collect_view();
-    let words = times
-        .iter()
-        .map(|at| view! { <li>{time::duration_ms(u64::try_from(*at).unwrap_or(0))}</li> })
-        .collect_view();
+    let words =
+        times.iter().map(|at| view! { <li>{time::duration_ms(u64::try_from(*at).unwrap_or(0))}</li> }).collect_view();
     view! {
         <p class="rate">"The next ten messages would leave " <strong>{rate(mode)}</strong> ":"</p>
         <svg class="sends" viewBox=format!("0 0 {WIDTH} 20") width="100%" height="20" preserveAspectRatio="none" aria-hidden="true">

@@ -67,7 +67,8 @@ fn SearchForm(mistyped: RwSignal<bool>) -> impl IntoView {
         applied.set_value(String::new());
         mistyped.set(!pasted.whole);
         if pasted.whole {
-            let found = page.query.get_untracked().cleared().filtered(|filter| filter.hash = Some(pasted.hash.to_hex()));
+            let found =
+                page.query.get_untracked().cleared().filtered(|filter| filter.hash = Some(pasted.hash.to_hex()));
             page.go(&found, false);
         }
         true
