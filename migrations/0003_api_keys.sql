@@ -75,9 +75,9 @@ create function notify_key_changed() returns trigger
 as $$
 begin
     -- The use of a key is no change of it.
-    if tg_op = 'UPDATE' and new.version = old.version then return null; end if;
+    if new.version = old.version then return null; end if;
     perform pg_notify('bouncer_keys', new.id::text);
     return null;
 end $$;
-create trigger api_keys_changed after insert or update on api_keys
+create trigger api_keys_changed after update on api_keys
     for each row execute function notify_key_changed();

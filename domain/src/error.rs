@@ -60,7 +60,8 @@ impl From<sqlx::Error> for Error {
         use sqlx::Error as E;
         match &error {
             E::RowNotFound => Self::NotFound,
-            E::Io(_) | E::PoolTimedOut | E::PoolClosed | E::Tls(_) => Self::Unavailable,
+            // `Protocol`: whoever answers is no Postgres any more, such as a proxy that hangs up.
+            E::Io(_) | E::PoolTimedOut | E::PoolClosed | E::Tls(_) | E::Protocol(_) => Self::Unavailable,
             // 57P01..03: the server is shutting down or starting; 08xxx: connection exceptions.
             E::Database(db) if db.code().is_some_and(|code| code.starts_with("57P0") || code.starts_with("08")) => {
                 Self::Unavailable

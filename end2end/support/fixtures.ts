@@ -52,6 +52,8 @@ export function watch(page: Page): Complaints & { check(): void } {
     const reason = request.failure()?.errorText ?? "failed";
     // Leaving a page, or closing a live stream, ends its requests; that is no failure of theirs.
     if (reason === "net::ERR_ABORTED") return;
+    // What a policy blocks is on the console too. With JavaScript off, every script counts as blocked.
+    if (reason === "csp") return;
     note(`request: ${request.method()} ${request.url()}: ${reason}`);
   });
   page.on("response", (response) => {

@@ -14,7 +14,7 @@ function once(name: string, make: () => string): string {
 
 /** Asks the system for a free port. In a process of its own, because a configuration file cannot wait. */
 export function freePort(): string {
-  const ask = `const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); });`;
+  const ask = `const s = require("net").createServer().listen(0, "127.0.0.1", () => { process.stdout.write(String(s.address().port)); s.close(); });`;
   return execFileSync(process.execPath, ["-e", ask], { encoding: "utf8" }).trim();
 }
 

@@ -149,7 +149,7 @@ test("an invitation by link: the invited one joins, is promoted, and is removed;
   expect(await statusOf(program, key)).toBe(200);
   await program.dispose();
   await open(page, listOf(name));
-  await expect(rowOf(page, name).locator(".c-created")).toContainText(person.name);
+  await expect(rowOf(page, name).locator(".c-created")).toContainText(person.email);
   watched.check();
   await context.close();
 });

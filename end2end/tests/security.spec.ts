@@ -151,7 +151,6 @@ const functions = (id: string, person: string): Record<string, Function> => ({
   "api_keys/regenerate": { right: "keys", form: { id, overlap: "none" } },
   "api_keys/retire_old_secret": { right: "keys", form: { id } },
   "audit/list": { right: "member", json: { filter: {} } },
-  "flash/form": { right: "anybody", form: { form: "sign-in" } },
   "invitations/accept": { right: "anybody" },
   "invitations/offer": { right: "anybody" },
   "members/list": { right: "member" },
@@ -235,7 +234,7 @@ test("every server function asks who is calling, and what they may", async ({ pa
 
 test("pages and files of the dashboard are for members", async () => {
   const anybody = await stranger();
-  for (const at of [...pages, "/dashboard", "/dashboard/developer", `${keysPath}/export.csv`]) {
+  for (const at of [...pages, "/dashboard/settings", `${keysPath}/export.csv`]) {
     const answer = await anybody.get(at, { maxRedirects: 0, headers: { accept: "text/html" } });
     expect([302, 303], at).toContain(answer.status());
     expect(answer.headers().location, at).toMatch(/^\/sign-in(\?next=|$)/);

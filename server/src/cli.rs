@@ -353,18 +353,14 @@ async fn organization(db: &Db, named: Option<&str>) -> Result<Organization, Fail
             other => Ok(other?),
         };
     }
-    let all: Vec<(uuid::Uuid, String, DateTime<Utc>)> =
-        sqlx::query_as("select id, name, created_at from organizations order by lower(name) limit 20")
-            .fetch_all(db.system())
-            .await
-            .map_err(domain::Error::from)?;
+    let mut all = sign_in::organizations(db, 20).await?;
     match all.as_slice() {
         [] => Err(Failure::new(
             "There is no organization yet. Create one with: bouncer admin create --organization … --email …",
         )),
-        [(id, name, created_at)] => Ok(Organization { id: OrgId(*id), name: name.clone(), created_at: *created_at }),
+        [_] => Ok(all.remove(0)),
         several => {
-            let names: Vec<&str> = several.iter().map(|(_, name, _)| name.as_str()).collect();
+            let names: Vec<&str> = several.iter().map(|organization| organization.name.as_str()).collect();
             Err(Failure(format!(
                 "Say which organization you mean with --organization. There are: {}",
                 names.join(", ")
@@ -500,21 +496,15 @@ async fn keys_list(args: KeysList, db: &Db) -> Result<(), Failure> {
 }
 
 async fn keys_revoke(ids: &[KeyId], db: &Db) -> Result<(), Failure> {
-    let uuids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-    let owners: Vec<(uuid::Uuid, uuid::Uuid)> =
-        sqlx::query_as("select id, organization_id from api_keys where id = any($1) order by organization_id")
-            .bind(&uuids)
-            .fetch_all(db.system())
-            .await
-            .map_err(domain::Error::from)?;
+    let owners = store::owners(db, ids).await?;
     // All or none: a mistyped id must not leave half of the work done unnoticed.
-    if let Some(unknown) = ids.iter().find(|id| !owners.iter().any(|(known, _)| *known == id.0)) {
+    if let Some(unknown) = ids.iter().find(|id| !owners.iter().any(|(known, _)| known == *id)) {
         return Err(Failure(format!("There is no key {unknown}. Nothing was revoked.")));
     }
     let mut revoked = 0;
     for group in owners.chunk_by(|a, b| a.1 == b.1) {
-        let ids: Vec<KeyId> = group.iter().map(|(id, _)| KeyId(*id)).collect();
-        revoked += store::revoke(db, &actor(OrgId(group[0].1)), &ids).await?;
+        let ids: Vec<KeyId> = group.iter().map(|(id, _)| *id).collect();
+        revoked += store::revoke(db, &actor(group[0].1), &ids).await?;
     }
     print(match revoked {
         1 => "Revoked 1 key. It will never work again.\n".into(),

@@ -33,12 +33,17 @@ pub const FRESH_FOR: Duration = Duration::from_secs(60);
 pub const FRESH_WITHOUT_NOTIFY: Duration = Duration::from_secs(1);
 /// How long a known key works while the database cannot be asked.
 pub const STALE_FOR: Duration = Duration::from_secs(600);
+/// How long a call with a known key waits for the database to confirm it.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// After the database could not be asked, nobody asks for this long.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A key in the cache.
 pub struct Entry {
     pub key: GateKey,
     /// The key's sliding hour; its secrets share one.
     pub window: Arc<Mutex<Window>>,
+    /// When the database last said so.
     confirmed: Instant,
 }
 
@@ -46,6 +51,13 @@ impl Entry {
     /// The window, also after a panic elsewhere: counting on is better than letting everything through.
     pub fn window(&self) -> std::sync::MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Microseconds after the start; 0 before it.
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -65,6 +77,11 @@ struct Inner {
     listening: AtomicBool,
     /// Counts announced changes.
     generation: AtomicU64,
+    started: Instant,
+    /// Microseconds after `started`: entries confirmed before it must be confirmed again.
+    doubted_us: AtomicU64,
+    /// Microseconds after `started` until which the database is not asked, because it just could not be.
+    pause_until_us: AtomicU64,
 }
 
 impl KeyCache {
@@ -80,13 +97,19 @@ impl KeyCache {
                 hashes: Cache::new(capacity),
                 listening: AtomicBool::new(false),
                 generation: AtomicU64::new(0),
+                started: Instant::now(),
+                doubted_us: AtomicU64::new(0),
+                pause_until_us: AtomicU64::new(0),
             }),
         }
     }
 
     /// A fresh hit, without waiting for anything.
     pub fn peek(&self, hash: &KeyHash) -> Option<Arc<Entry>> {
-        self.inner.entries.get(hash).filter(|entry| entry.confirmed.elapsed() < self.fresh_for())
+        self.inner.entries.get(hash).filter(|entry| {
+            entry.confirmed.elapsed() < self.fresh_for()
+                && self.inner.micros(entry.confirmed) >= self.inner.doubted_us.load(Acquire)
+        })
     }
 
     fn fresh_for(&self) -> Duration {
@@ -101,13 +124,22 @@ impl KeyCache {
         if let Some(entry) = self.peek(hash) {
             return Ok(Some(entry));
         }
-        match self.load(hash).await {
-            Ok(entry) => Ok(entry),
-            Err(Error::Unavailable) => match self.inner.entries.get(hash) {
-                Some(entry) if entry.confirmed.elapsed() < STALE_FOR => Ok(Some(entry)),
-                _ => Err(Error::Unavailable),
-            },
-            Err(error) => Err(error),
+        let known = self.inner.entries.get(hash).filter(|entry| entry.confirmed.elapsed() < STALE_FOR);
+        let fallback = || known.clone().map(Some).ok_or(Error::Unavailable);
+        if self.inner.micros(Instant::now()) < self.inner.pause_until_us.load(Relaxed) {
+            return fallback();
+        }
+        // A known key does not wait until the pool gives up: it works on while the database is away.
+        let answer = match known {
+            Some(_) => tokio::time::timeout(PATIENCE, self.load(hash)).await.unwrap_or(Err(Error::Unavailable)),
+            None => self.load(hash).await,
+        };
+        match answer {
+            Err(Error::Unavailable) => {
+                self.inner.pause_until_us.store(self.inner.micros(Instant::now() + PAUSE), Relaxed);
+                fallback()
+            }
+            answer => answer,
         }
     }
 
@@ -205,10 +237,10 @@ impl KeyCache {
         }
     }
 
+    /// Changes may have been missed: every key is asked for again, but goes on working if that is not possible.
     pub fn invalidate_all(&self) {
         self.inner.generation.fetch_add(1, Release);
-        self.inner.entries.invalidate_all();
-        self.inner.hashes.invalidate_all();
+        self.inner.doubted_us.store(self.inner.micros(Instant::now()), Release);
     }
 
     /// Whether changes of keys are being heard.

@@ -145,6 +145,7 @@ impl Denial {
             "insufficient_scope" => "The key lacks the scope that this call needs.",
             "instance_not_allowed" => "The key may not use this instance, or it is not there.",
             "rate_limited" => "The key used up its calls of this hour.",
+            "leaked_in_query" => "The key stood in the address of a call, where logs keep it. Regenerate it.",
             "queue_full" => "Too many of the key's messages are waiting on this instance.",
             _ => "The call was refused.",
         }

@@ -837,6 +837,17 @@ async fn callers(
         .collect())
 }
 
+/// For the command line: whose keys these are, by organization. Unknown ids are left out.
+pub async fn owners(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, OrgId)>> {
+    let rows = sqlx::query!(
+        "select id, organization_id from api_keys where id = any($1) order by organization_id",
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+    )
+    .fetch_all(db.system())
+    .await?;
+    Ok(rows.into_iter().map(|row| (KeyId(row.id), OrgId(row.organization_id))).collect())
+}
+
 /// What happened to the key, newest first.
 pub async fn history(db: &Db, organization: OrgId, id: KeyId) -> Result<Vec<AuditRow>> {
     audit::store::of_subject(db, organization, &id.to_string()).await

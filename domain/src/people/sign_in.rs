@@ -255,6 +255,17 @@ pub async fn viewer(db: &Db, person: PersonId, organization: OrgId) -> Result<Op
     }))
 }
 
+/// For the command line: organizations by name, at most `limit`.
+pub async fn organizations(db: &Db, limit: i64) -> Result<Vec<Organization>> {
+    let rows = sqlx::query!("select id, name, created_at from organizations order by lower(name) limit $1", limit)
+        .fetch_all(db.system())
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Organization { id: OrgId(row.id), name: row.name, created_at: row.created_at })
+        .collect())
+}
+
 /// For the command line: an organization by its id or its whole name.
 pub async fn organization_by_name_or_id(db: &Db, text: &str) -> Result<Organization> {
     let id = text.parse::<OrgId>().ok().map(|id| id.0);
