@@ -115,6 +115,12 @@ impl FromServerFnError for AppError {
                 tracing::warn!(%error, "unreadable arguments of a server function");
                 Self::Invalid { fields: Vec::new() }.answered()
             }
+            // On the server: a body that is too long, or cut off.
+            #[cfg(feature = "ssr")]
+            E::Deserialization(_) => {
+                tracing::warn!(%error, "unreadable body of a server function");
+                Self::Invalid { fields: Vec::new() }.answered()
+            }
             _ => {
                 #[cfg(feature = "ssr")]
                 tracing::error!(%error, "server function failed");

@@ -97,7 +97,7 @@ export interface Person {
 
 export function newPerson(name: string): Person {
   const mark = Math.random().toString(36).slice(2, 8);
-  return { name: `${name} ${mark}`, email: `${name.toLowerCase().replaceAll(" ", ".")}.${mark}@acme.example`, password };
+  return { name: `${name} ${mark}`, email: `${name.toLowerCase().split(" ")[0]}@${mark}.example`, password };
 }
 
 /** An invitation's link, made by somebody who may. */

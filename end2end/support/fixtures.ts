@@ -26,8 +26,8 @@ export interface Complaints {
 interface Fixtures {
   complaints: Complaints;
   goto: (path: string) => Promise<Response | null>;
-  /** Checks the page, or a part of it, in both themes. */
-  axe: (part?: string) => Promise<void>;
+  /** Checks the page in both themes. */
+  axe: () => Promise<void>;
   /** Calls the public API with a key. */
   api: (key: string) => Api;
 }
@@ -90,17 +90,16 @@ export async function showTheme(page: Page, theme: Theme): Promise<void> {
   await page.evaluate((name) => document.documentElement.setAttribute("data-theme", name), theme);
 }
 
-export async function checkAccessibility(page: Page, part?: string): Promise<void> {
+export async function checkAccessibility(page: Page, inThemes: readonly Theme[] = themes): Promise<void> {
   const before = await page.locator("html").getAttribute("data-theme");
-  for (const theme of themes) {
+  for (const theme of inThemes) {
     await showTheme(page, theme);
     // A colour that is still on its way is neither the old nor the new one.
     await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
     const builder = new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]);
-    if (part) builder.include(part);
     const { violations } = await builder.analyze();
     const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n    ${nodes.map((node) => node.target.join(" ")).join("\n    ")}`);
-    expect(found, `accessibility of ${page.url()}${part ? ` (${part})` : ""}, ${theme} theme`).toEqual([]);
+    expect(found, `accessibility of ${page.url()}, ${theme} theme`).toEqual([]);
   }
   if (before) await page.evaluate((name) => document.documentElement.setAttribute("data-theme", name), before);
 }
@@ -171,7 +170,7 @@ export const test = base.extend<Fixtures>({
     await use((path) => open(page, path, javaScriptEnabled !== false));
   },
   axe: async ({ page }, use) => {
-    await use((part) => checkAccessibility(page, part));
+    await use(() => checkAccessibility(page));
   },
   api: async ({ playwright }, use) => {
     // Without the cookies of the signed-in person: a program has none.

@@ -1,5 +1,5 @@
 // Postgres goes away for a while: known keys go on working, the console says what is wrong, and all comes back by itself.
-import { mkdirSync } from "node:fs";
+import { chmodSync, mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { keysPath, stranger } from "../support/console";
@@ -9,8 +9,9 @@ import * as where from "../support/where";
 
 test("an outage of the database", async ({ browser }) => {
   test.setTimeout(120_000);
-  const dir = join(where.work, "outage");
-  mkdirSync(dir, { mode: 0o711 });
+  const dir = mkdtempSync(join(where.work, "outage-"));
+  // Its Postgres runs as somebody else, who has to pass through.
+  chmodSync(dir, 0o711);
   const options = { url: `http://127.0.0.1:${where.freePort()}`, dataDir: join(dir, "data"), log: join(dir, "server.log") };
   const server = await Server.start(options);
   const context = await browser.newContext({ baseURL: options.url, storageState: { cookies: [], origins: [] } });

@@ -2,8 +2,10 @@
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, header};
-use leptos::{nonce::use_nonce, prelude::use_context};
-use leptos_axum::ResponseOptions;
+use leptos::{
+    nonce::Nonce,
+    prelude::{provide_context, use_context},
+};
 
 use crate::state::AppState;
 
@@ -11,23 +13,33 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The content security policy of a page: scripts and styles are our own files or carry the page's nonce. Runs in the
-/// page's context, where Leptos keeps the nonce; server functions and files have none.
-pub fn page_policy(reloads: bool) {
-    let (Some(nonce), Some(response)) = (use_nonce(), use_context::<ResponseOptions>()) else { return };
-    // While developing, a socket of cargo-leptos tells the page to reload.
-    let connect = if reloads { "'self' ws:" } else { "'self'" };
-    let policy = format!(
-        "default-src 'self'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self' 'nonce-{nonce}'; \
-         img-src 'self' data:; connect-src {connect}; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-    );
-    if let Ok(value) = HeaderValue::try_from(policy) {
-        response.insert_header(header::CONTENT_SECURITY_POLICY, value);
+/// The nonce of one answer: made before the page is rendered, so that the policy in the header and the scripts on the
+/// page agree whatever happens in between.
+#[derive(Clone)]
+pub struct PageNonce(pub Nonce);
+
+/// Gives the page the nonce that its answer's policy will name.
+pub fn provide_nonce() {
+    if let Some(PageNonce(nonce)) =
+        use_context::<http::request::Parts>().and_then(|parts| parts.extensions.get::<PageNonce>().cloned())
+    {
+        provide_context(nonce);
     }
 }
 
+/// The content security policy of a page: scripts and styles are our own files or carry the page's nonce.
+fn page_policy(nonce: &PageNonce, reloads: bool) -> String {
+    let nonce = &nonce.0;
+    // While developing, a socket of cargo-leptos tells the page to reload.
+    let connect = if reloads { "'self' ws:" } else { "'self'" };
+    format!(
+        "default-src 'self'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self' 'nonce-{nonce}'; \
+         img-src 'self' data:; connect-src {connect}; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    )
+}
+
 /// What every answer carries, files and errors included.
-pub fn every_answer(state: &AppState, path: &str, response: &mut Response) {
+pub fn every_answer(state: &AppState, path: &str, nonce: &PageNonce, response: &mut Response) {
     let pkg = path
         .strip_prefix('/')
         .and_then(|p| p.strip_prefix(&*state.leptos.site_pkg_dir))
@@ -46,6 +58,13 @@ pub fn every_answer(state: &AppState, path: &str, response: &mut Response) {
         "no-store"
     };
     let headers = response.headers_mut();
+    let html = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if html && !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        let reloads = state.leptos.env == leptos::config::Env::DEV;
+        if let Ok(policy) = HeaderValue::try_from(page_policy(nonce, reloads)) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(cache));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",

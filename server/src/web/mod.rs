@@ -16,13 +16,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    middleware::{from_fn, from_fn_with_state},
+    extract::{DefaultBodyLimit, Request},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{Extensions, HeaderMap, StatusCode, Version, header};
-use leptos::prelude::provide_context;
+use leptos::{
+    prelude::provide_context,
+    reactive::{computed::ScopedFuture, owner::Owner},
+};
 use leptos_axum::{LeptosRoutes, generate_route_list};
 use tower_http::{
     compression::CompressionLayer,
@@ -48,6 +51,7 @@ pub fn router(state: &AppState) -> Router<AppState> {
             move || app::shell(options.clone())
         })
         .fallback(leptos_axum::file_and_error_handler_with_context::<AppState, _>(context, app::shell))
+        .layer(from_fn(own_owner))
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(from_fn_with_state(state.clone(), guard::guard))
         .layer(session::layer(state))
@@ -69,11 +73,20 @@ fn context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
             key_prefix: state.key_prefix.clone(),
         }),
     };
-    let reloads = state.leptos.env == leptos::config::Env::DEV;
     move || {
         provide_context(pages.clone());
-        headers::page_policy(reloads);
+        headers::provide_nonce();
     }
+}
+
+/// Gives each request a reactive owner of its own.
+///
+/// leptos_axum 0.8.10 makes the owners of files and server functions children of whatever owner is current on the
+/// thread: that of a page being rendered for somebody else. A file's answer then takes that page's headers away, and
+/// the end of the page takes a server function's context away.
+async fn own_owner(request: Request, next: Next) -> Response {
+    let owner = Owner::new_root(None);
+    owner.with(|| ScopedFuture::new(next.run(request))).await
 }
 
 /// HTML is compressed, unless it carries a secret: its length would tell about it (BREACH). Files are compressed at

@@ -10,6 +10,7 @@ use axum::{
 use domain::ids::RequestId;
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use leptos::nonce::Nonce;
 
 use super::{failure, headers};
 use crate::{address, state::AppState};
@@ -25,6 +26,8 @@ pub async fn stamp(State(state): State<AppState>, mut request: Request, next: Ne
     let ip = address::client(request.extensions(), request.headers(), &state.trusted_proxies);
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(app::session::ClientIp(ip));
+    let nonce = headers::PageNonce(Nonce::new());
+    request.extensions_mut().insert(nonce.clone());
     let path = request.uri().path().to_owned();
     let wants_page = wants_page(&request);
 
@@ -43,7 +46,7 @@ pub async fn stamp(State(state): State<AppState>, mut request: Request, next: Ne
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    headers::every_answer(&state, &path, &mut response);
+    headers::every_answer(&state, &path, &nonce, &mut response);
     response
 }
 

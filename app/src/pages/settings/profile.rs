@@ -157,10 +157,9 @@ pub fn ProfilePage() -> impl IntoView {
                         view! {
                             <Account name=profile.name email=profile.email flash=profile.name_form rename/>
                             // Made anew after each change, so that no password stays in its fields.
-                            {move || {
-                                let first = password_changes.get() == 0;
-                                view! { <Password flash=flash.get_value().filter(|_| first) action=password/> }
-                            }}
+                            <For each=move || [password_changes.get()] key=|change| *change let:change>
+                                <Password flash=flash.get_value().filter(|_| change == 0) action=password/>
+                            </For>
                         }
                             .into_any()
                     }
