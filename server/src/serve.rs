@@ -80,7 +80,7 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     state.drain();
     let drained = tokio::select! {
         done = tokio::time::timeout(DRAIN, &mut server) => done.is_ok(),
-        () = signals.next() => return Err(Failure::new("Stopped at once by a second signal.")),
+        () = signals.next() => at_once(),
     };
     if !drained {
         tracing::warn!("some calls did not finish within {} s", DRAIN.as_secs());
@@ -93,7 +93,7 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     };
     tokio::select! {
         closed = finish => closed?,
-        () = signals.next() => return Err(Failure::new("Stopped at once by a second signal.")),
+        () = signals.next() => at_once(),
     }
     tracing::info!("stopped");
     Ok(())
@@ -112,6 +112,12 @@ async fn keep_alive(database: &Database) {
             Err(failure) => tracing::error!(%failure, "the private Postgres cannot be started again"),
         }
     }
+}
+
+/// Ends the process without waiting for anything, not even for what hangs.
+fn at_once() -> ! {
+    tracing::warn!("stopped at once by a second signal");
+    std::process::exit(1)
 }
 
 async fn bind(addr: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {

@@ -84,9 +84,20 @@ fn context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
 /// leptos_axum 0.8.10 makes the owners of files and server functions children of whatever owner is current on the
 /// thread: that of a page being rendered for somebody else. A file's answer then takes that page's headers away, and
 /// the end of the page takes a server function's context away.
+///
+/// The page is made to its end even when its reader has gone: a render that is dropped half-way disposes of values that
+/// its other tasks still use.
 async fn own_owner(request: Request, next: Next) -> Response {
     let owner = Owner::new_root(None);
-    owner.with(|| ScopedFuture::new(next.run(request))).await
+    let answer = owner.with(|| ScopedFuture::new(next.run(request)));
+    match tokio::spawn(answer).await {
+        Ok(response) => response,
+        // Passed on: the outermost layer writes it down with the request's id.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        },
+    }
 }
 
 /// HTML is compressed, unless it carries a secret: its length would tell about it (BREACH). Files are compressed at
