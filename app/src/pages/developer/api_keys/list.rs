@@ -79,7 +79,7 @@ fn Expiring(keys: Vec<(KeyId, String, Time)>, now: Time, may_manage: bool) -> im
                 <p>
                     <strong>{name}</strong>
                     {when}
-                    {may_manage.then(|| view! { <a class="link" href=href>"Choose a later day"</a> })}
+                    {may_manage.then(|| view! { <a class="text-link" href=href data-noscroll="true">"Choose a later day"</a> })}
                 </p>
             }
         })
