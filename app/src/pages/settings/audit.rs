@@ -205,10 +205,14 @@ fn Row(row: AuditRow, now: Time) -> impl IntoView {
                             {row.changes
                                 .into_iter()
                                 .map(|change| {
+                                    // Of a new thing there is no before.
+                                    let before = change.before.map(|before| {
+                                        view! { <span>{value(Some(before))}</span> <span aria-label="became">" → "</span> }
+                                    });
                                     view! {
                                         <li>
-                                            <span class="change-field">{change.field}</span> ": " <span>{value(change.before)}</span>
-                                            <span aria-label="became">" → "</span> <span>{value(change.after)}</span>
+                                            <span class="change-field">{change.field}</span> ": " {before}
+                                            <span>{value(change.after)}</span>
                                         </li>
                                     }
                                 })
