@@ -210,7 +210,7 @@ test("bodies that no form of ours sends change nothing", async ({ page }) => {
   const half = encode({ form: keyForm(name) }).slice(0, 60);
   const headers = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
   expect((await page.request.post("/_fn/api_keys/create", { data: half, headers })).status()).toBe(422);
-  const huge = await page.request.post("/_fn/api_keys/create", { data: `name=${"x".repeat(8_000_000)}`, headers });
+  const huge = await page.request.post("/_fn/api_keys/create", { data: `name=${"x".repeat(300_000)}`, headers });
   expect([413, 422]).toContain(huge.status());
   expect(await countKeys(page.request, name)).toBe(0);
 });

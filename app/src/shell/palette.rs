@@ -56,12 +56,18 @@ fn pages(query: &str) -> Vec<Hit> {
 pub fn Palette() -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let query = RwSignal::new(String::new());
-    let keys = RwSignal::new(Vec::<Hit>::new());
+    // What was asked, and what was found.
+    let keys = RwSignal::new((String::new(), Vec::<Hit>::new()));
     let failed = RwSignal::new(None::<String>);
     let at = RwSignal::new(0usize);
     let asked = StoredValue::new(0u32);
     let hits = Memo::new(move |_| {
-        let mut hits = keys.get();
+        // Until the answer to what is typed now is there, of the last answer only what still fits: Enter must not open
+        // what was found for half a word.
+        let fits = |hit: &Hit, q: &str| hit.label.to_lowercase().contains(&q.trim().to_lowercase());
+        let mut hits = keys.with(|(asked, found)| {
+            query.with(|q| found.iter().filter(|hit| asked == q || fits(hit, q)).cloned().collect::<Vec<_>>())
+        });
         hits.extend(query.with(|query| pages(query)));
         hits
     });
@@ -72,11 +78,11 @@ pub fn Palette() -> impl IntoView {
         at.set(0);
         let q = query.get_untracked();
         if q.trim().is_empty() {
-            keys.set(Vec::new());
+            keys.set(Default::default());
             return;
         }
         spawn_local(async move {
-            let answer = search(q).await;
+            let answer = search(q.clone()).await;
             // An answer that was overtaken by a later question is dropped.
             if asked.try_get_value() != Some(turn) {
                 return;
@@ -84,7 +90,7 @@ pub fn Palette() -> impl IntoView {
             match answer {
                 Ok(found) => {
                     failed.set(None);
-                    keys.set(found);
+                    keys.set((q, found));
                 }
                 Err(error) => failed.set(Some(error.to_string())),
             }
