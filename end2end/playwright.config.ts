@@ -9,8 +9,8 @@ if (process.getuid?.() === 0) args.push("--no-sandbox");
 const signedIn = { storageState: where.ownerState };
 const needs = { dependencies: ["setup"] };
 const desktop = { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 800 } };
-// These have servers of their own, which they kill and starve.
-const servers = ["crash.spec.ts", "outage.spec.ts"];
+// These have servers of their own, which they kill, starve and overrun.
+const servers = ["crash.spec.ts", "load.spec.ts", "outage.spec.ts"];
 
 export default defineConfig({
   testDir: "tests",

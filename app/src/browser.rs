@@ -204,6 +204,11 @@ mod real {
             .is_some_and(|element| element.matches("input, textarea, select, [contenteditable]").unwrap_or(false))
     }
 
+    /// The query of the page's address.
+    pub fn query() -> String {
+        window().location().search().unwrap_or_default()
+    }
+
     /// Whether a dialog is open now.
     pub fn dialog_open() -> bool {
         doc().query_selector("dialog[open]").ok().flatten().is_some()
@@ -251,6 +256,9 @@ mod real {
     pub fn mark_root(_: &str, _: &str) {}
     pub fn is_typing(_: &ev::KeyboardEvent) -> bool {
         false
+    }
+    pub fn query() -> String {
+        String::new()
     }
     pub fn dialog_open() -> bool {
         false

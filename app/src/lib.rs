@@ -6,6 +6,7 @@
 //! - [`components`]: what pages are made of
 //! - [`error`]: what can go wrong, in words that may be shown
 //! - [`flash`]: what survives a redirect
+//! - [`later`]: what the browser loads only when it is needed
 //! - `session` (server only): who is calling
 
 #![recursion_limit = "256"]
@@ -14,6 +15,7 @@ pub mod browser;
 pub mod components;
 pub mod error;
 pub mod flash;
+pub mod later;
 pub mod pages;
 pub mod routes;
 #[cfg(feature = "ssr")]
@@ -23,4 +25,6 @@ pub mod url;
 
 pub use error::AppError;
 pub use routes::App;
+#[cfg(feature = "hydrate")]
+pub use routes::hydrate;
 pub use shell::shell;

@@ -8,9 +8,22 @@ use uuid::Uuid;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// 128 bits as 26 characters of base32, most significant first.
-fn encode(id: Uuid) -> String {
+fn encode(id: Uuid) -> [u8; 26] {
     let bits = id.as_u128();
-    (0..26).map(|i| char::from(ALPHABET[((bits >> (5 * (25 - i))) & 31) as usize])).collect()
+    let mut text = [0; 26];
+    // In halves of twelve characters, because shifting 128 bits is slow.
+    for (from, to, mut part) in [(14, 26, bits as u64), (2, 14, (bits >> 60) as u64), (0, 2, (bits >> 120) as u64)] {
+        for character in text[from..to].iter_mut().rev() {
+            *character = ALPHABET[(part & 31) as usize];
+            part >>= 5;
+        }
+    }
+    text
+}
+
+/// The characters of the alphabet are ASCII.
+fn shown(text: &[u8; 26]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
 }
 
 fn decode(text: &str) -> Option<Uuid> {
@@ -56,7 +69,8 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), encode(self.0))
+                f.write_str(concat!($prefix, "_"))?;
+                f.write_str(shown(&encode(self.0)))
             }
         }
 
@@ -107,9 +121,44 @@ id!(/// A connected WhatsApp number.
 id!(/// One API call, as in the header `X-Request-Id`.
     RequestId, "req");
 
+impl RequestId {
+    /// The id of a call that arrives at this moment. Without a lock or a system call, unlike [`RequestId::new`]:
+    /// ids of one process sort by time to a quarter of a microsecond (RFC 9562, section 6.2, method 3).
+    #[cfg(feature = "postgres")]
+    pub fn at(at: crate::time::Time) -> Self {
+        use rand::RngExt;
+        let millis = u128::from(at.timestamp_millis().unsigned_abs()) & 0xffff_ffff_ffff;
+        let fraction = u128::from(at.timestamp_subsec_nanos() % 1_000_000) * 4_096 / 1_000_000;
+        let random = u128::from(rand::rng().random::<u64>() >> 2);
+        Self(Uuid::from_u128(millis << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random))
+    }
+
+    /// The same as its text, without taking memory for it.
+    pub fn to_ascii(self) -> [u8; 30] {
+        let mut text = *b"req_00000000000000000000000000";
+        text[4..].copy_from_slice(&encode(self.0));
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn ids_of_calls_are_version_7_and_sort_by_time() {
+        use chrono::{TimeZone, Utc};
+        let moment = |nanos| Utc.timestamp_opt(1_800_000_000, nanos).unwrap();
+        let id = RequestId::at(moment(123_456_789)).0;
+        assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
+        assert_eq!((seconds, nanos / 1_000_000), (1_800_000_000, 123));
+        assert!(RequestId::at(moment(123_456_000)) < RequestId::at(moment(123_457_000)));
+        assert!(RequestId::at(moment(123_999_999)) < RequestId::at(moment(124_000_000)));
+        assert_ne!(RequestId::at(moment(1)), RequestId::at(moment(1)));
+        assert_eq!(RequestId(id).to_ascii(), RequestId(id).to_string().as_bytes());
+    }
 
     /// Vectors of the TypeID specification, `spec/valid.yml`.
     #[test]
@@ -122,7 +171,7 @@ mod tests {
         ];
         for (text, uuid) in vectors {
             let uuid: Uuid = uuid.parse().unwrap();
-            assert_eq!(encode(uuid), text);
+            assert_eq!(shown(&encode(uuid)), text);
             assert_eq!(decode(text), Some(uuid));
         }
     }

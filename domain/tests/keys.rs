@@ -303,6 +303,19 @@ async fn the_cache_forgets_what_changed(pool: PgPool) {
     assert_eq!(entry.window().rate(1_000, 1).used, 1, "the window outlives the change");
     assert!(cache.find(&KeyHash::of("nobody's")).await.unwrap().is_none());
 
+    // Every secret of a key, even when the cache is too small to remember all about it.
+    let second = world.key("Second").await;
+    let small = KeyCache::new(world.db.clone(), Uuid::now_v7(), 1);
+    small.set_listening(true);
+    let old = small.find(&self::hash(&second)).await.unwrap().unwrap();
+    let fresh = store::regenerate(&world.db, &world.owner, second.id, Overlap::Day, "bnc").await.unwrap();
+    let new = small.find(&self::hash(&fresh)).await.unwrap().unwrap();
+    new.window().record(1_000, 0);
+    assert_eq!(old.window().rate(1_000, 1).used, 1, "both secrets share the key's hour");
+    small.invalidate_key(second.id);
+    assert!(small.peek(&self::hash(&second)).is_none() && small.peek(&self::hash(&fresh)).is_none());
+    assert_eq!(small.find(&self::hash(&fresh)).await.unwrap().unwrap().window().rate(1_000, 1).used, 1);
+
     // Known keys live on while the database is away; unknown ones get an honest answer.
     world.db.close().await;
     cache.set_listening(false);
@@ -310,4 +323,15 @@ async fn the_cache_forgets_what_changed(pool: PgPool) {
     assert!(cache.peek(&hash).is_none());
     assert!(cache.find(&hash).await.unwrap().is_some());
     assert!(matches!(cache.find(&KeyHash::of("nobody's")).await, Err(Error::Unavailable)));
+}
+
+/// The gate keeps the name with each key, and no key changes with it.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn renaming_the_organization_is_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await.unwrap();
+    listener.listen("bouncer_keys").await.unwrap();
+    domain::people::members::rename_organization(&world.db, &world.owner, "Acme Ltd").await.unwrap();
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(5), listener.recv()).await.unwrap().unwrap();
+    assert_eq!(heard.payload(), "*");
 }

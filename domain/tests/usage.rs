@@ -4,13 +4,15 @@
 
 mod common;
 
-use chrono::{Duration, Utc};
+use chrono::{Duration, TimeZone, Utc};
 use common::World;
 use domain::{
     gate::cache::KeyCache,
-    keys::{KeyHash, StatusKind, store},
+    ids::RequestId,
+    keys::{KeyHash, Scope, StatusKind, store},
     secret::ExposeSecret,
-    usage::{ALLOWED, store as usage},
+    time::Time,
+    usage::{ALLOWED, Rows, Tally, store as usage},
 };
 use sqlx::{PgPool, postgres::PgListener};
 use uuid::Uuid;
@@ -54,6 +56,122 @@ async fn a_batch_becomes_rows_rollups_and_last_use(pool: PgPool) {
     assert_eq!(stats.top_endpoints, [("/api/v1/me".to_owned(), 5)]);
     let in_use = store::in_use(&world.db, world.org(), issued.id, Utc::now()).await.unwrap();
     assert_eq!(in_use.callers.iter().map(|c| c.calls).sum::<i64>(), 4);
+}
+
+/// Rows go to the database as bytes that we put together: each column must read back as what it was.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn rows_read_back_as_they_were(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let issued = world.key("Shop").await;
+    let plain = world.call(&issued, ALLOWED, 200).await;
+    let at = |micros| Utc.timestamp_micros(micros).unwrap();
+    let mut odd = plain.clone();
+    odd.id = RequestId::new();
+    odd.at = at(1_799_999_999_999_999);
+    (odd.method, odd.endpoint, odd.status, odd.outcome) = ("DELETE", "/api/v1/messages/{id}", 599, "queue_full");
+    odd.scope = Some(Scope::KeyVerify);
+    odd.ip = "2001:db8::7".parse().unwrap();
+    odd.user_agent = "Bücher/1 \u{1f4da}".into();
+    odd.latency_us = u32::MAX;
+    let mut early = plain.clone();
+    early.id = RequestId::new();
+    early.at = at(-1);
+    early.user_agent = "".into();
+    let mut rows = Rows::default();
+    for row in [&plain, &odd, &early] {
+        rows.push(row);
+    }
+    assert_eq!(rows.len(), 3);
+    usage::write_rows(&world.db, &rows).await.unwrap();
+    rows.clear();
+    usage::write_rows(&world.db, &rows).await.unwrap();
+    rows.push(&plain);
+    usage::write_rows(&world.db, &rows).await.unwrap();
+    assert_eq!(sqlx::query("select from request_log").fetch_all(&pool).await.unwrap().len(), 4);
+
+    #[derive(Debug, PartialEq, sqlx::FromRow)]
+    struct Read {
+        id: Uuid,
+        at: Time,
+        organization_id: Uuid,
+        key_id: Uuid,
+        secret_id: Uuid,
+        method: String,
+        endpoint: String,
+        status: i16,
+        outcome: String,
+        scope: Option<String>,
+        address: String,
+        user_agent: String,
+        latency_us: i32,
+    }
+    for row in [&odd, &early] {
+        let read: Read = sqlx::query_as(
+            "select id, at, organization_id, key_id, secret_id, method, endpoint, status, outcome, scope, ip::text as address,
+                    user_agent, latency_us
+             from request_log where id = $1",
+        )
+        .bind(row.id.0)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let (organization, key, secret) = row.owner.unwrap();
+        let written = Read {
+            id: row.id.0,
+            at: row.at,
+            organization_id: organization.0,
+            key_id: key.0,
+            secret_id: secret.0,
+            method: row.method.into(),
+            endpoint: row.endpoint.into(),
+            status: row.status.cast_signed(),
+            outcome: row.outcome.into(),
+            scope: row.scope.map(|scope| scope.as_str().into()),
+            address: format!("{}/{}", row.ip, if row.ip.is_ipv4() { 32 } else { 128 }),
+            user_agent: row.user_agent.clone().into_owned(),
+            // As much as the column holds.
+            latency_us: i32::try_from(row.latency_us).unwrap_or(i32::MAX),
+        };
+        assert_eq!(read, written);
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn figures_add_up_over_minutes_and_kinds(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (shop, app) = (world.key("Shop").await, world.key("App").await);
+    let noon = Utc.with_ymd_and_hms(2026, 11, 20, 12, 58, 59).unwrap();
+    let mut tally = Tally::default();
+    for second in 0..240 {
+        for (issued, outcome, status) in [(&shop, ALLOWED, 200), (&app, ALLOWED, 200), (&app, "rate_limited", 429)] {
+            let mut row = world.call(issued, outcome, status).await;
+            row.at = noon + Duration::seconds(second);
+            assert!(tally.count(&row));
+        }
+        if second % 100 == 99 {
+            usage::write_tally(&world.db, &std::mem::take(&mut tally)).await.unwrap();
+        }
+    }
+    usage::write_tally(&world.db, &tally).await.unwrap();
+    let sums: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select grain, count(*), sum(calls)::bigint, sum(latency_us)::bigint from usage_rollups group by grain order by grain",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    // 12:58:59 to 13:02:58: five minutes, two hours, one day, of three kinds.
+    assert_eq!(
+        sums,
+        [("day".into(), 3, 720, 86_400), ("hour".into(), 6, 720, 86_400), ("minute".into(), 15, 720, 86_400)]
+    );
+    let hour: i64 = sqlx::query_scalar(
+        "select calls from usage_rollups where key_id = $1 and grain = 'hour' and bucket = '2026-11-20T12:00:00Z'",
+    )
+    .bind(shop.id.0)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(hour, 61);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -84,7 +84,7 @@ export async function changeKeys(by: APIRequestContext, what: Change, ...ids: st
 export async function countKeys(by: APIRequestContext, q: string): Promise<number> {
   const answer = await ask(by, "api_keys/list", { filter: { q } });
   expect(answer.status(), await answer.text()).toBe(200);
-  return ((await answer.json()) as { list: { total: number } }).list.total;
+  return ((await answer.json()) as { total: number }).total;
 }
 
 export type RoleName = "owner" | "admin" | "developer" | "viewer";

@@ -43,7 +43,7 @@ export class Server {
   /** Starts it and waits until it is ready for work. */
   static async start(options: Options, patience = 90_000): Promise<Server> {
     if (!existsSync(where.binary)) {
-      throw new Error(`${where.binary} is not there. Build it with: LEPTOS_SITE_ROOT=target/site-debug cargo leptos build`);
+      throw new Error(`${where.binary} is not there. Build it with: LEPTOS_SITE_ROOT=target/site-debug cargo leptos build --split`);
     }
     const log = openSync(options.log, "a");
     const child = spawn(where.binary, ["serve"], { cwd: where.work, env: environment(options), stdio: ["ignore", log, log] });

@@ -3,6 +3,7 @@
 //! - `gate`: nanoseconds of hash, cache hit and decision
 //! - `seed N FILE`: an organization with N keys, their texts written to FILE
 //! - `list`: the list of keys, in milliseconds of the database
+//! - `figures`: how many calls the console would show
 //! - `serve BARE FULL`: a bare axum route and the whole of Bouncer, each on its port, on one thread
 
 use std::{
@@ -46,6 +47,7 @@ enum What {
     Gate,
     Seed { keys: usize, file: std::path::PathBuf },
     List,
+    Figures,
     Serve { bare: u16, full: u16 },
 }
 
@@ -57,6 +59,7 @@ fn main() -> Outcome {
             What::Gate => gate(&database(&arguments.settings)?).await,
             What::Seed { keys, file } => seed(&database(&arguments.settings)?, keys, &file).await,
             What::List => list(&database(&arguments.settings)?).await,
+            What::Figures => figures(&database(&arguments.settings)?).await,
             What::Serve { bare, full } => serve_both(&arguments.settings, bare, full).await,
         }
     })
@@ -229,6 +232,15 @@ async fn list(db: &Db) -> Outcome {
     Ok(())
 }
 
+async fn figures(db: &Db) -> Outcome {
+    let calls: i64 =
+        sqlx::query_scalar("select coalesce(sum(calls), 0)::bigint from usage_rollups where grain = 'day'")
+            .fetch_one(db.system())
+            .await?;
+    println!("{calls}");
+    Ok(())
+}
+
 /// A page about half-way: reached as a reader would, but in steps of fifty.
 async fn middle(db: &Db, organization: OrgId, base: &KeyFilter) -> Outcome<PageAt> {
     let mut filter = base.clone();
@@ -244,12 +256,15 @@ async fn middle(db: &Db, organization: OrgId, base: &KeyFilter) -> Outcome<PageA
 /// The bare route answers a constant of about the size of `/api/v1/me`'s answer.
 async fn serve_both(settings: &Settings, bare: u16, full: u16) -> Outcome {
     const ANSWER: &str = include_str!("me.json");
-    telemetry::metrics()?;
+    let metrics = telemetry::metrics()?;
     let state = AppState::new(database(settings)?, settings)?;
     state.db.migrate().await?;
     let _workers = workers::start(&state);
     state.set_ready(true);
-    let bare_app = Router::new().route("/api/v1/me", get(async || ([("content-type", "application/json")], ANSWER)));
+    let bare_app = Router::new()
+        .route("/api/v1/me", get(async || ([("content-type", "application/json")], ANSWER)))
+        // For tools/bench, which waits until the request log is written and reads how much of it was.
+        .route("/metrics", get(async move || metrics.render()));
     let no_delay = |stream: &mut tokio::net::TcpStream| _ = stream.set_nodelay(true);
     let bare = tokio::net::TcpListener::bind(("127.0.0.1", bare)).await?.tap_io(no_delay);
     let full = tokio::net::TcpListener::bind(("127.0.0.1", full)).await?.tap_io(no_delay);

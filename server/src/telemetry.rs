@@ -1,12 +1,16 @@
 //! Logs (`tracing`) and metrics (Prometheus, on an address of its own).
 
-use std::{io::IsTerminal, sync::LazyLock, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::{LazyLock, OnceLock},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, prelude::*};
 
-use crate::config::LogForm;
+use crate::{config::LogForm, state::AppState};
 
 /// Log lines go to standard error: standard output belongs to what commands print.
 pub fn log(form: LogForm) {
@@ -41,7 +45,24 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
         )?
         .install_recorder()?;
     describe();
+    _ = HANDLE.set(handle.clone());
     Ok(handle)
+}
+
+static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Puts observed times into their buckets, each second until the state is stopped. Until then the library keeps every
+/// single one of them in memory, whether anybody asks for the metrics or not.
+pub async fn keep_up(state: AppState) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = state.stopped() => return,
+        }
+        if let Some(handle) = HANDLE.get() {
+            handle.run_upkeep();
+        }
+    }
 }
 
 fn describe() {
@@ -52,6 +73,10 @@ fn describe() {
     counter!(
         "bouncer_request_rows_dropped_total",
         "Rows of the request log that were lost because the buffer was full or the database refused them"
+    );
+    counter!(
+        "bouncer_uncounted_calls_total",
+        "API calls that are in no figure of the console because too many different ones waited for the database"
     );
     gauge!("bouncer_request_rows_waiting", "Rows of the request log that wait to be written");
     gauge!("bouncer_cached_secrets", "Secrets of API keys in the cache");
@@ -68,6 +93,7 @@ pub struct Counters {
     pub written: Counter,
     pub dropped_full: Counter,
     pub dropped_refused: Counter,
+    pub uncounted: Counter,
     pub waiting: Gauge,
     pub cached: Gauge,
     pub database_up: Gauge,
@@ -110,6 +136,7 @@ pub static COUNTERS: LazyLock<Counters> = LazyLock::new(|| Counters {
     written: metrics::counter!("bouncer_request_rows_written_total"),
     dropped_full: metrics::counter!("bouncer_request_rows_dropped_total", "reason" => "buffer_full"),
     dropped_refused: metrics::counter!("bouncer_request_rows_dropped_total", "reason" => "refused"),
+    uncounted: metrics::counter!("bouncer_uncounted_calls_total"),
     waiting: metrics::gauge!("bouncer_request_rows_waiting"),
     cached: metrics::gauge!("bouncer_cached_secrets"),
     database_up: metrics::gauge!("bouncer_database_up"),

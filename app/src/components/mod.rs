@@ -43,5 +43,5 @@ pub use states::{EmptyState, ErrorState, Notice, Skeleton};
 pub use steps::{StepState, Steps};
 pub use table::{SortLink, TableWrap};
 pub use tabs::{Tab, Tabs};
-pub use time::TimeText;
+pub use time::{Moment, MomentText, TimeText};
 pub use toast::{ToastTray, Toasts, provide_toasts, use_toasts};

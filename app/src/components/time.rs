@@ -2,10 +2,52 @@
 
 use domain::time::{self, Time};
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::browser;
 
+/// A time as it is shown. Its words are made on the server, so that the browser shows the same ones at first and needs
+/// no calendar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    pub words: String,
+    /// "2026-11-20 21:43:07 UTC"
+    pub utc: String,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+impl Moment {
+    /// "2 min ago"
+    pub fn relative(at: Time, now: Time) -> Self {
+        Self { words: time::relative(at, now), utc: time::exact(at), at_ms: at.timestamp_millis() }
+    }
+
+    /// "2026-11-20 21:43:07 UTC"
+    pub fn exact(at: Time) -> Self {
+        Self { words: time::exact(at), utc: time::exact(at), at_ms: at.timestamp_millis() }
+    }
+}
+
 /// "2 min ago", with the exact UTC time on hover, and the local one beside it once the page is hydrated.
+#[component]
+pub fn MomentText(moment: Moment) -> impl IntoView {
+    let Moment { words, utc, at_ms } = moment;
+    let machine = utc.replace(" UTC", "Z");
+    let title = RwSignal::new(utc.clone());
+    Effect::new(move |_| {
+        if let Some(local) = browser::local_time(at_ms) {
+            title.set(format!("{utc} · {local} local"));
+        }
+    });
+    view! {
+        <time datetime=machine title=move || title.get()>
+            {words}
+        </time>
+    }
+}
+
+/// The same for pages that have the time itself.
 #[component]
 pub fn TimeText(
     at: Time,
@@ -16,17 +58,6 @@ pub fn TimeText(
     #[prop(optional)]
     exact: bool,
 ) -> impl IntoView {
-    let utc = time::exact(at);
-    let words = if exact { utc.clone() } else { time::relative(at, now) };
-    let title = RwSignal::new(utc.clone());
-    Effect::new(move |_| {
-        if let Some(local) = browser::local_time(at.timestamp_millis()) {
-            title.set(format!("{utc} · {local} local"));
-        }
-    });
-    view! {
-        <time datetime=at.to_rfc3339() title=move || title.get()>
-            {words}
-        </time>
-    }
+    let moment = if exact { Moment::exact(at) } else { Moment::relative(at, now) };
+    view! { <MomentText moment/> }
 }

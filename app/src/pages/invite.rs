@@ -1,7 +1,7 @@
 //! Accepting an invitation, by its link.
 
 use domain::people::InvitationOffer;
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use crate::{
     components::{Button, ButtonKind, ErrorState, Field, FormError, FormState, LinkButton, PasswordInput, TextInput},
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load_first},
     shell::Door,
 };
 
@@ -54,11 +55,18 @@ pub async fn accept_invitation(
     }
 }
 
+late_page!(InviteRoute, "door", page, preload);
+
+#[wasm_split(door, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <InvitePage/> }.into_any())
+}
+
 #[component]
-pub fn InvitePage() -> impl IntoView {
+fn InvitePage() -> impl IntoView {
     let params = use_params_map();
     let token = move || params.with(|params| params.get("token").unwrap_or_default());
-    let offered = Resource::new_blocking(token, load_offer);
+    let offered = load_first(token, load_offer);
     let action = ServerAction::<AcceptInvitation>::new();
     view! {
         <Title text="Invitation"/>

@@ -1,12 +1,13 @@
 //! The first run: the organization and its owner.
 
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 
 use crate::{
     components::{Button, ButtonKind, ErrorState, Field, FormError, FormState, PasswordInput, TextInput},
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load_first},
     shell::Door,
 };
 
@@ -60,9 +61,16 @@ pub async fn set_up(
     }
 }
 
+late_page!(SetupRoute, "door", page, preload);
+
+#[wasm_split(door, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <SetupPage/> }.into_any())
+}
+
 #[component]
-pub fn SetupPage() -> impl IntoView {
-    let doorstep = Resource::new_blocking(|| (), |()| setup_doorstep());
+fn SetupPage() -> impl IntoView {
+    let doorstep = load_first(|| (), |()| setup_doorstep());
     let action = ServerAction::<SetUp>::new();
     view! {
         <Title text="Set up"/>

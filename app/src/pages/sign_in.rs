@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 use domain::time::Time;
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use crate::{
     components::{Button, ButtonKind, ErrorState, Field, FormError, FormState, PasswordInput, TextInput},
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load_first},
     shell::Door,
 };
 
@@ -69,11 +70,18 @@ pub async fn sign_out() -> Result<(), AppError> {
     Ok(())
 }
 
+late_page!(SignInRoute, "door", page, preload);
+
+#[wasm_split(door, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <SignInPage/> }.into_any())
+}
+
 #[component]
-pub fn SignInPage() -> impl IntoView {
+fn SignInPage() -> impl IntoView {
     let query = use_query_map();
     let next = move || query.with_untracked(|query| query.get("next").unwrap_or_default());
-    let doorstep = Resource::new_blocking(next, load_doorstep);
+    let doorstep = load_first(next, load_doorstep);
     let action = ServerAction::<SignIn>::new();
     view! {
         <Title text="Sign in"/>

@@ -1,6 +1,6 @@
 //! The frame of all signed-in pages.
 
-use domain::{people::Viewer, time::Time};
+use domain::people::Viewer;
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, components::Outlet, hooks::use_navigate};
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,13 @@ use super::{keyboard::Shortcuts, palette::Palette, sidebar::Sidebar};
 use crate::{
     components::{Glyph, Icon, Notice, ToastTray, Tone},
     error::AppError,
+    later::{Loaded, load_first},
 };
 
 /// What the frame shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     pub viewer: Viewer,
-    pub now: Time,
     /// One sentence about what was just done, when that was done without script.
     pub note: Option<String>,
     /// The same for what could not be done.
@@ -27,12 +27,9 @@ pub struct Frame {
 pub async fn load_frame() -> Result<Frame, AppError> {
     use crate::{flash, session};
     match session::current().await {
-        Ok(me) => Ok(Frame {
-            viewer: me.viewer,
-            now: session::now(),
-            note: flash::take("note").await?,
-            problem: flash::take("problem").await?,
-        }),
+        Ok(me) => {
+            Ok(Frame { viewer: me.viewer, note: flash::take("note").await?, problem: flash::take("problem").await? })
+        }
         Err(error) => {
             if error == AppError::SignedOut {
                 session::to_sign_in();
@@ -42,18 +39,18 @@ pub async fn load_frame() -> Result<Frame, AppError> {
     }
 }
 
-type FrameResource = Resource<Result<Frame, AppError>>;
+pub type FrameResource = Loaded<Frame>;
 
 /// The frame's facts, for pages inside it; read it inside a `Suspense` or `Transition`.
 /// `refetch()` after a change of name, role or organization.
 pub fn use_frame() -> FrameResource {
-    use_context().unwrap_or_else(|| Resource::new_blocking(|| (), |()| load_frame()))
+    use_context().unwrap_or_else(|| load_first(|| (), |()| load_frame()))
 }
 
 /// Sidebar on the left, the page on the right.
 #[component]
 pub fn Dashboard() -> impl IntoView {
-    let frame: FrameResource = Resource::new_blocking(|| (), |()| load_frame());
+    let frame: FrameResource = load_first(|| (), |()| load_frame());
     provide_context(frame);
 
     // The session may end while the console is open.

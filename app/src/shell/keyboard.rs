@@ -1,17 +1,19 @@
 //! `?` shows the shortcuts, `/` jumps into the search, `n` makes a new key. Keys that are typed into a field, or while
 //! a dialog is open, belong to it.
 
-use leptos::{ev, html, prelude::*};
+use leptos::{ev, html, prelude::*, wasm_split::wasm_split};
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 
 use crate::{
     browser,
     components::{Glyph, Icon, Kbd},
+    error::AppError,
+    later::shown,
 };
 
 #[component]
 pub fn Shortcuts() -> impl IntoView {
-    let help = NodeRef::<html::Dialog>::new();
+    let asked = RwSignal::new(0u32);
     let navigate = use_navigate();
 
     Effect::new(move |_| {
@@ -26,11 +28,7 @@ pub fn Shortcuts() -> impl IntoView {
                 return;
             }
             match event.key().as_str() {
-                "?" => {
-                    if let Some(dialog) = help.get_untracked() {
-                        browser::open_modal(&dialog);
-                    }
-                }
+                "?" => asked.update(|n| *n += 1),
                 "/" => {
                     if !browser::focus("[data-page-search]") {
                         return;
@@ -49,6 +47,27 @@ pub fn Shortcuts() -> impl IntoView {
         on_cleanup(move || handle.remove());
     });
 
+    let wanted = Memo::new(move |_| asked.get() > 0);
+    view! {
+        {move || wanted.get().then(|| Suspend::new(async move { shown(help(asked).await) }))}
+    }
+}
+
+#[wasm_split(aids, wasm_split_path = leptos::wasm_split, preload(preload_help), fallible)]
+fn help(asked: RwSignal<u32>) -> Result<AnyView, AppError> {
+    Ok(view! { <Help opened=asked/> }.into_any())
+}
+
+/// The list of shortcuts. Opens whenever `opened` changes.
+#[component]
+fn Help(opened: RwSignal<u32>) -> impl IntoView {
+    let help = NodeRef::<html::Dialog>::new();
+    Effect::new(move |_| {
+        opened.track();
+        if let Some(dialog) = help.get().filter(|dialog| !dialog.open()) {
+            browser::open_modal(&dialog);
+        }
+    });
     view! {
         <dialog node_ref=help class="dialog shortcuts" id="shortcuts" aria-labelledby="shortcuts-title" on:close=|_| browser::closed_modal()>
             <header class="dialog-head">

@@ -1,6 +1,6 @@
 //! The command palette: Ctrl-K or ⌘K, a few letters, Enter.
 
-use leptos::{ev, html, prelude::*, task::spawn_local};
+use leptos::{ev, html, prelude::*, task::spawn_local, wasm_split::wasm_split};
 use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::{
     browser,
     components::{Glyph, Icon},
     error::AppError,
+    later::{fetch_ahead, shown},
 };
 
 /// Something the palette can go to.
@@ -52,8 +53,39 @@ fn pages(query: &str) -> Vec<Hit> {
         .collect()
 }
 
+/// Waits for its keys; the palette itself comes with the first of them.
 #[component]
 pub fn Palette() -> impl IntoView {
+    let asked = RwSignal::new(0u32);
+    Effect::new(move |_| {
+        let handle = window_event_listener(ev::keydown, move |event| {
+            if matches!(event.key().as_str(), "Control" | "Meta") && asked.get_untracked() == 0 {
+                fetch_ahead(preload_palette());
+            }
+            let chord = (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k");
+            if chord {
+                event.prevent_default();
+                if !browser::dialog_open() {
+                    asked.update(|n| *n += 1);
+                }
+            }
+        });
+        on_cleanup(move || handle.remove());
+    });
+    let wanted = Memo::new(move |_| asked.get() > 0);
+    view! {
+        {move || wanted.get().then(|| Suspend::new(async move { shown(palette(asked).await) }))}
+    }
+}
+
+#[wasm_split(aids, wasm_split_path = leptos::wasm_split, preload(preload_palette), fallible)]
+fn palette(asked: RwSignal<u32>) -> Result<AnyView, AppError> {
+    Ok(view! { <PaletteDialog opened=asked/> }.into_any())
+}
+
+/// Opens whenever `opened` changes.
+#[component]
+fn PaletteDialog(opened: RwSignal<u32>) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let query = RwSignal::new(String::new());
     // What was asked, and what was found.
@@ -98,20 +130,13 @@ pub fn Palette() -> impl IntoView {
     };
 
     Effect::new(move |_| {
-        let handle = window_event_listener(ev::keydown, move |event| {
-            let chord = (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k");
-            if !chord {
-                return;
-            }
-            event.prevent_default();
-            let Some(dialog) = node.get_untracked() else { return };
-            if !dialog.open() && !browser::dialog_open() {
-                query.set(String::new());
-                ask();
-                browser::open_modal(&dialog);
-            }
-        });
-        on_cleanup(move || handle.remove());
+        opened.track();
+        let Some(dialog) = node.get() else { return };
+        if !dialog.open() {
+            query.set(String::new());
+            ask();
+            browser::open_modal(&dialog);
+        }
     });
 
     let navigate = use_navigate();

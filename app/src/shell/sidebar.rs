@@ -1,20 +1,19 @@
 //! The sidebar: which organization, where to go, who one is.
 
-use leptos::{form::ActionForm, prelude::*, server_fn::ServerFn};
+use leptos::{prelude::*, server_fn::ServerFn};
 use leptos_router::components::A;
 
 use super::{
-    frame::Frame,
+    frame::{Frame, FrameResource},
     theme::{Brand, ThemeSwitch},
 };
 use crate::{
     components::{Glyph, Icon, Menu, MenuButton},
-    error::AppError,
     pages::{settings::organization::SwitchOrganization, sign_in::SignOut},
 };
 
 #[component]
-pub fn Sidebar(frame: Resource<Result<Frame, AppError>>) -> impl IntoView {
+pub fn Sidebar(frame: FrameResource) -> impl IntoView {
     let sign_out = SignOut::url();
     // On phones the button in the top bar opens it as a popover; on wide screens it is always there.
     view! {
@@ -80,10 +79,17 @@ fn OrganizationName(frame: Frame) -> impl IntoView {
                 .into_iter()
                 .map(|(id, name)| {
                     view! {
-                        <ActionForm action=switch>
+                        <form
+                            method="post"
+                            action=SwitchOrganization::url()
+                            on:submit=move |event| {
+                                event.prevent_default();
+                                switch.dispatch(SwitchOrganization { organization: id.to_string() });
+                            }
+                        >
                             <input type="hidden" name="organization" value=id.to_string()/>
                             <MenuButton icon=if id == here { Icon::Check } else { Icon::Building } submit=true>{name}</MenuButton>
-                        </ActionForm>
+                        </form>
                     }
                 })
                 .collect_view()}

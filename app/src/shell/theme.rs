@@ -1,6 +1,6 @@
 //! Light, dark, or as the system has it. Kept in a cookie, which the server reads before it paints anything.
 
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{prelude::*, server_fn::ServerFn};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -89,12 +89,18 @@ pub fn ThemeSwitch() -> impl IntoView {
             {Theme::ALL
                 .map(|theme| {
                     view! {
-                        <ActionForm action=set>
+                        <form
+                            method="post"
+                            action=SetTheme::url()
+                            on:submit=move |event| {
+                                event.prevent_default();
+                                browser::mark_root("data-theme", theme.as_str());
+                                set.dispatch(SetTheme { theme });
+                            }
+                        >
                             <input type="hidden" name="theme" value=theme.as_str()/>
-                            <MenuButton icon=theme.icon() submit=true on:click=move |_| browser::mark_root("data-theme", theme.as_str())>
-                                {theme.label()}
-                            </MenuButton>
-                        </ActionForm>
+                            <MenuButton icon=theme.icon() submit=true>{theme.label()}</MenuButton>
+                        </form>
                     }
                 })
                 .collect_view()}

@@ -1,12 +1,14 @@
 //! Keys in memory: on a hit the gate touches neither disk nor network.
 //!
-//! An entry is dropped the moment its key changes (`NOTIFY bouncer_keys`), here and on every server. As a backstop it
-//! is asked for again after [`FRESH_FOR`], or after [`FRESH_WITHOUT_NOTIFY`] while the notifications cannot be heard.
-//! While the database is away a known key goes on working for [`STALE_FOR`] after it was last confirmed.
+//! An entry counts no more from the moment its key changes (`NOTIFY bouncer_keys`), here and on every server. As a
+//! backstop it is asked for again after [`FRESH_FOR`], or after [`FRESH_WITHOUT_NOTIFY`] while the notifications cannot
+//! be heard. While the database is away a known key goes on working for [`STALE_FOR`] after it was last confirmed: by
+//! an answer of the database, or by the silence of a connection that would have told of a change.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -15,7 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moka::sync::Cache;
+use foldhash::fast::RandomState;
+use quick_cache::sync::Cache;
 use uuid::Uuid;
 
 use super::{GateKey, Window};
@@ -28,7 +31,7 @@ use crate::{
 };
 
 /// A confirmed entry is used without asking for this long.
-pub const FRESH_FOR: Duration = Duration::from_secs(60);
+pub const FRESH_FOR: Duration = Duration::from_secs(300);
 /// The same while changes cannot be heard: a revocation is still effective within a second.
 pub const FRESH_WITHOUT_NOTIFY: Duration = Duration::from_secs(1);
 /// How long a known key works while the database cannot be asked.
@@ -38,26 +41,59 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// After the database could not be asked, nobody asks for this long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A key in the cache.
+/// A secret of a key in the cache.
 pub struct Entry {
     pub key: GateKey,
-    /// The key's sliding hour; its secrets share one.
-    pub window: Arc<Mutex<Window>>,
-    /// When the database last said so.
-    confirmed: Instant,
+    shared: Arc<Shared>,
+    /// The key's generation that this entry shows.
+    generation: u64,
+    /// When the database last said so, in microseconds after the cache's start.
+    confirmed_us: u64,
+    /// No call with the key was let through yet, as far as this server knows.
+    unused: AtomicBool,
+    /// What the server makes of the key once for all its answers.
+    pub prepared: OnceLock<Prepared>,
 }
 
-impl Entry {
+/// The parts of an answer before and after what differs from call to call.
+pub struct Prepared {
+    pub before: Box<[u8]>,
+    pub after: Box<[u8]>,
+}
+
+/// What the secrets of a key have in common, and what outlives a change of the key.
+#[derive(Default)]
+struct Shared {
+    /// The key's sliding hour.
+    window: Mutex<Window>,
+    /// Counts changes: entries of an earlier generation do not count.
+    generation: AtomicU64,
+}
+
+impl Shared {
     /// The window, also after a panic elsewhere: counting on is better than letting everything through.
-    pub fn window(&self) -> std::sync::MutexGuard<'_, Window> {
+    fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    /// Microseconds after the start; 0 before it.
-    fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+impl Entry {
+    /// The key's sliding hour; its secrets share one.
+    pub fn window(&self) -> MutexGuard<'_, Window> {
+        self.shared.window()
+    }
+
+    fn is_current(&self) -> bool {
+        self.shared.generation.load(Acquire) == self.generation
+    }
+
+    /// May this be the key's first call that was, or would have been, let through? Notes one that was.
+    pub fn may_be_first(&self, allowed: bool) -> bool {
+        let unused = self.unused.load(Relaxed);
+        if unused && allowed {
+            self.unused.store(false, Relaxed);
+        }
+        unused
     }
 }
 
@@ -70,35 +106,81 @@ struct Inner {
     db: Db,
     server: Uuid,
     entries: Cache<KeyHash, Arc<Entry>>,
-    /// Kept apart from the entries: a change of the key must not forget its calls.
-    windows: Cache<KeyId, Arc<Mutex<Window>>>,
-    /// The secrets under which a key is cached, to find its entries when it changes.
-    hashes: Cache<KeyId, Vec<KeyHash>>,
+    /// Whatever is alive of each key: it is found here when the key changes, for as long as any entry shows it.
+    alive: Mutex<HashMap<KeyId, Weak<Shared>, RandomState>>,
+    /// Keeps windows alive whose entries had to make room: they are of use for an hour.
+    kept: Cache<KeyId, Arc<Shared>>,
     listening: AtomicBool,
     /// Counts announced changes.
     generation: AtomicU64,
     started: Instant,
     /// Microseconds after `started`: entries confirmed before it must be confirmed again.
     doubted_us: AtomicU64,
+    /// Microseconds after `started` at which the connection that tells of changes last proved to be there.
+    heard_us: AtomicU64,
     /// Microseconds after `started` until which the database is not asked, because it just could not be.
     pause_until_us: AtomicU64,
 }
 
+impl Inner {
+    /// Microseconds after the start; 0 before it.
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// When the entry was last known to be true.
+    fn known_at_us(&self, entry: &Entry) -> u64 {
+        // Had it changed after it was read, and after the connection began to listen, that would have been heard.
+        let heard = if entry.confirmed_us >= self.doubted_us.load(Acquire) { self.heard_us.load(Relaxed) } else { 0 };
+        entry.confirmed_us.max(heard)
+    }
+
+    fn alive(&self) -> MutexGuard<'_, HashMap<KeyId, Weak<Shared>, RandomState>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self, id: KeyId) -> Option<Arc<Shared>> {
+        self.alive().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Of two that come at once, the first one's stays.
+    fn share(&self, id: KeyId, window: Window) -> Arc<Shared> {
+        let mut alive = self.alive();
+        if let Some(shared) = alive.get(&id).and_then(Weak::upgrade) {
+            return shared;
+        }
+        if alive.len() == alive.capacity() {
+            alive.retain(|_, shared| shared.strong_count() > 0);
+            // Room for as many again, or the next looks at what is gone would come sooner and sooner.
+            let living = alive.len();
+            alive.reserve(living.max(64));
+        }
+        let shared = Arc::new(Shared { window: Mutex::new(window), generation: AtomicU64::new(0) });
+        alive.insert(id, Arc::downgrade(&shared));
+        self.kept.insert(id, shared.clone());
+        shared
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl KeyCache {
-    /// `server` is this process: counts of all others are foreign to its windows.
-    pub fn new(db: Db, server: Uuid, capacity: u64) -> Self {
+    /// `server` is this process: counts of all others are foreign to its windows. Keeps about `capacity` secrets.
+    pub fn new(db: Db, server: Uuid, capacity: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
                 db,
                 server,
                 entries: Cache::new(capacity),
-                // A window is of use for an hour after the last call.
-                windows: Cache::builder().max_capacity(capacity).time_to_idle(Duration::from_secs(3_700)).build(),
-                hashes: Cache::new(capacity),
+                alive: Mutex::default(),
+                kept: Cache::new(capacity),
                 listening: AtomicBool::new(false),
                 generation: AtomicU64::new(0),
                 started: Instant::now(),
                 doubted_us: AtomicU64::new(0),
+                heard_us: AtomicU64::new(0),
                 pause_until_us: AtomicU64::new(0),
             }),
         }
@@ -106,10 +188,19 @@ impl KeyCache {
 
     /// A fresh hit, without waiting for anything.
     pub fn peek(&self, hash: &KeyHash) -> Option<Arc<Entry>> {
-        self.inner.entries.get(hash).filter(|entry| {
-            entry.confirmed.elapsed() < self.fresh_for()
-                && self.inner.micros(entry.confirmed) >= self.inner.doubted_us.load(Acquire)
-        })
+        self.peek_at(hash, Instant::now())
+    }
+
+    /// The same for those who know what time it is.
+    pub fn peek_at(&self, hash: &KeyHash, now: Instant) -> Option<Arc<Entry>> {
+        let inner = &self.inner;
+        let fresh = |entry: &Arc<Entry>| {
+            let age_us = inner.micros(now).saturating_sub(entry.confirmed_us);
+            entry.is_current()
+                && age_us < micros(self.fresh_for())
+                && entry.confirmed_us >= inner.doubted_us.load(Acquire)
+        };
+        inner.entries.get(hash).filter(fresh)
     }
 
     fn fresh_for(&self) -> Duration {
@@ -121,12 +212,17 @@ impl KeyCache {
     /// # Errors
     /// `Unavailable` when the database cannot be asked and the key was not confirmed in the last [`STALE_FOR`].
     pub async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<Entry>>> {
-        if let Some(entry) = self.peek(hash) {
+        let now = Instant::now();
+        if let Some(entry) = self.peek_at(hash, now) {
             return Ok(Some(entry));
         }
-        let known = self.inner.entries.get(hash).filter(|entry| entry.confirmed.elapsed() < STALE_FOR);
+        let now_us = self.inner.micros(now);
+        let usable = |entry: &Arc<Entry>| {
+            entry.is_current() && now_us.saturating_sub(self.inner.known_at_us(entry)) < micros(STALE_FOR)
+        };
+        let known = self.inner.entries.get(hash).filter(usable);
         let fallback = || known.clone().map(Some).ok_or(Error::Unavailable);
-        if self.inner.micros(Instant::now()) < self.inner.pause_until_us.load(Relaxed) {
+        if now_us < self.inner.pause_until_us.load(Relaxed) {
             return fallback();
         }
         // A known key does not wait until the pool gives up: it works on while the database is away.
@@ -146,21 +242,29 @@ impl KeyCache {
     async fn load(&self, hash: &KeyHash) -> Result<Option<Arc<Entry>>> {
         let generation = self.inner.generation.load(Acquire);
         // Taken before the query: an entry may be older than it says, never newer.
-        let confirmed = Instant::now();
+        let confirmed_us = self.inner.micros(Instant::now());
+        // A window begins with what other servers, and this one before its restart, let through.
         let row = sqlx::query!(
             r#"select s.id as secret_id, s.ends_at, k.id, k.organization_id, o.name as organization_name, k.name,
                       k.environment, k.scopes, k.allowed_ips, k.allowed_instances, k.rate_limit, k.expires_at,
-                      k.disabled_at, k.revoked_at
+                      k.disabled_at, k.revoked_at, k.first_used_at is null as "unused!",
+                      array(select (extract(epoch from minute) * 1000)::bigint from rate_windows
+                            where key_id = k.id and server_id <> $2 and minute > now() - interval '61 minutes'
+                            group by minute order by minute) as "minutes_ms!",
+                      array(select sum(calls) from rate_windows
+                            where key_id = k.id and server_id <> $2 and minute > now() - interval '61 minutes'
+                            group by minute order by minute) as "calls!"
                from api_key_secrets s
                join api_keys k on k.id = s.key_id
                join organizations o on o.id = k.organization_id
                where s.hash = $1"#,
             &hash.0[..],
+            self.inner.server,
         )
         .fetch_optional(self.inner.db.system())
         .await?;
         let Some(row) = row else {
-            self.inner.entries.invalidate(hash);
+            self.inner.entries.remove(hash);
             return Ok(None);
         };
         let ms = |at: Option<Time>| at.map(|at| at.timestamp_millis());
@@ -181,59 +285,44 @@ impl KeyCache {
             revoked: row.revoked_at.is_some(),
             allowed_instances: row.allowed_instances.map(|ids| ids.into_iter().map(InstanceId).collect()),
         };
-        let window = self.window(id, key.rate_limit.is_some()).await?;
-        let entry = Arc::new(Entry { key, window, confirmed });
-        self.inner.entries.insert(*hash, entry.clone());
-        self.inner.hashes.entry(id).and_upsert_with(|known| {
-            let mut hashes = known.map(moka::Entry::into_value).unwrap_or_default();
-            if !hashes.contains(hash) {
-                hashes.push(*hash);
+        let shared = match self.inner.shared(id) {
+            Some(shared) => shared,
+            None => {
+                let mut window = Window::default();
+                for (minute_ms, calls) in row.minutes_ms.into_iter().zip(row.calls) {
+                    window.set_foreign(minute_ms, u32::try_from(calls).unwrap_or(u32::MAX));
+                }
+                self.inner.share(id, window)
             }
-            hashes
+        };
+        let entry = Arc::new(Entry {
+            key,
+            generation: shared.generation.load(Acquire),
+            shared,
+            confirmed_us,
+            unused: AtomicBool::new(row.unused),
+            prepared: OnceLock::new(),
         });
+        self.inner.entries.insert(*hash, entry.clone());
         // A change that was announced while the query ran may not be in its answer: ask again next time.
         if self.inner.generation.load(Acquire) != generation {
-            self.inner.entries.invalidate(hash);
+            self.inner.entries.remove(hash);
         }
         Ok(Some(entry))
     }
 
-    /// The key's window; a new one begins with what other servers, and this one before its restart, let through.
-    async fn window(&self, id: KeyId, limited: bool) -> Result<Arc<Mutex<Window>>> {
-        if let Some(window) = self.inner.windows.get(&id) {
-            return Ok(window);
-        }
-        let mut window = Window::default();
-        if limited {
-            let counts = sqlx::query!(
-                r#"select minute, sum(calls) as "calls!" from rate_windows
-                   where key_id = $1 and server_id <> $2 and minute > now() - interval '61 minutes'
-                   group by minute"#,
-                id.0,
-                self.inner.server,
-            )
-            .fetch_all(self.inner.db.system())
-            .await?;
-            for row in counts {
-                window.set_foreign(row.minute.timestamp_millis(), u32::try_from(row.calls).unwrap_or(u32::MAX));
-            }
-        }
-        // Two calls may load the same key at once; the first window to arrive is the one that counts.
-        Ok(self.inner.windows.get_with(id, || Arc::new(Mutex::new(window))))
-    }
-
     /// Another server's count of a minute, if this one knows the key at all.
     pub fn set_foreign(&self, id: KeyId, minute_ms: i64, calls: u32) {
-        if let Some(window) = self.inner.windows.get(&id) {
-            window.lock().unwrap_or_else(PoisonError::into_inner).set_foreign(minute_ms, calls);
+        if let Some(shared) = self.inner.shared(id) {
+            shared.window().set_foreign(minute_ms, calls);
         }
     }
 
     /// Forgets a key that changed; its window stays.
     pub fn invalidate_key(&self, id: KeyId) {
         self.inner.generation.fetch_add(1, Release);
-        for hash in self.inner.hashes.remove(&id).unwrap_or_default() {
-            self.inner.entries.invalidate(&hash);
+        if let Some(shared) = self.inner.shared(id) {
+            shared.generation.fetch_add(1, Release);
         }
     }
 
@@ -241,6 +330,11 @@ impl KeyCache {
     pub fn invalidate_all(&self) {
         self.inner.generation.fetch_add(1, Release);
         self.inner.doubted_us.store(self.inner.micros(Instant::now()), Release);
+    }
+
+    /// The connection that tells of changes proved to be there: nothing has changed that was not told.
+    pub fn heard(&self) {
+        self.inner.heard_us.store(self.inner.micros(Instant::now()), Relaxed);
     }
 
     /// Whether changes of keys are being heard.
@@ -253,9 +347,8 @@ impl KeyCache {
     }
 
     /// Secrets in the cache.
-    pub fn len(&self) -> u64 {
-        self.inner.entries.run_pending_tasks();
-        self.inner.entries.entry_count()
+    pub fn len(&self) -> usize {
+        self.inner.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {

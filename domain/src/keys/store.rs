@@ -197,14 +197,15 @@ pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -
     let per_page = if PER_PAGE.contains(&filter.per_page) { filter.per_page } else { PER_PAGE[0] };
     let mut tx = db.tenant(organization).await?;
     let (keys, more, backwards, start) = page(&mut tx, organization, filter, per_page, now).await?;
-    let mut count = QueryBuilder::new("select count(*) from api_keys k");
-    push_filter(&mut count, organization, filter, now);
-    let total: i64 = count.build_query_scalar().fetch_one(&mut *tx).await?;
     let shown = keys.len() as i64;
+    let ranked = match (&filter.at, &start) {
+        (PageAt::First | PageAt::Last, _) | (_, None) => None,
+        _ => keys.first(),
+    };
+    let (total, before) = count(&mut tx, organization, filter, ranked, now).await?;
     let first_number = match (&filter.at, &start) {
-        (PageAt::First, _) | (_, None) => 1,
-        (PageAt::Last, _) => total - shown + 1,
-        _ => rank(&mut tx, organization, filter, keys.first(), now).await?,
+        (PageAt::Last, Some(())) => total - shown + 1,
+        _ => before + 1,
     };
     let edge =
         |key: Option<&(ApiKey, Option<String>)>| key.map(|(key, value)| Cursor(value.clone(), key.id.0).encode());
@@ -267,10 +268,11 @@ async fn page(
     let backwards = backwards && (cursor.is_some() || filter.at == PageAt::Last);
     let descending = filter.descending != backwards;
     let (_, cast) = sort_expression(filter.sort);
+    // First which keys, then all about them: an order that no index has is made of narrow rows.
     let mut query = QueryBuilder::new("select ");
-    query.push(COLUMNS).push(", (");
+    query.push(COLUMNS).push(", page.sort_value::text as sort_value from (select k.id, ");
     push_sort(&mut query, filter.sort, now);
-    query.push(")::text as sort_value from api_keys k");
+    query.push(" as sort_value from api_keys k");
     push_filter(&mut query, organization, filter, now);
     let known_start = cursor.is_some() || filter.at == PageAt::Last;
     if let Some(Cursor(value, id)) = cursor {
@@ -283,6 +285,9 @@ async fn page(
     push_sort(&mut query, filter.sort, now);
     query.push(if descending { " desc, k.id desc limit " } else { " asc, k.id asc limit " });
     query.push_bind(i64::from(per_page) + 1);
+    query.push(") page join api_keys k on k.id = page.id and k.organization_id = ").push_bind(organization.0);
+    query.push(" order by page.sort_value");
+    query.push(if descending { " desc, page.id desc" } else { " asc, page.id asc" });
 
     #[derive(sqlx::FromRow)]
     struct Sorted {
@@ -304,23 +309,28 @@ async fn page(
     Ok((keys, more, backwards, known_start.then_some(())))
 }
 
-/// The place of a key in the filtered order, from 1.
-async fn rank(
+/// How many keys match, and how many of them stand before `key` in the order: one look at all of them.
+async fn count(
     tx: &mut PgConnection,
     organization: OrgId,
     filter: &KeyFilter,
-    first: Option<&(ApiKey, Option<String>)>,
+    key: Option<&(ApiKey, Option<String>)>,
     now: Time,
-) -> Result<i64> {
-    let Some((key, value)) = first else { return Ok(1) };
-    let (_, cast) = sort_expression(filter.sort);
-    let mut query = QueryBuilder::new("select count(*) + 1 from api_keys k");
+) -> Result<(i64, i64)> {
+    let mut query = QueryBuilder::new("select count(*), ");
+    match key {
+        Some((key, value)) => {
+            let (_, cast) = sort_expression(filter.sort);
+            query.push("count(*) filter (where (");
+            push_sort(&mut query, filter.sort, now);
+            query.push(if filter.descending { ", k.id) > (" } else { ", k.id) < (" });
+            query.push_bind(value.clone()).push("::").push(cast).push(", ").push_bind(key.id.0).push("))");
+        }
+        None => drop(query.push("0::bigint")),
+    }
+    query.push(" from api_keys k");
     push_filter(&mut query, organization, filter, now);
-    query.push(" and (");
-    push_sort(&mut query, filter.sort, now);
-    query.push(if filter.descending { ", k.id) > (" } else { ", k.id) < (" });
-    query.push_bind(value.clone()).push("::").push(cast).push(", ").push_bind(key.id.0).push(")");
-    Ok(query.build_query_scalar().fetch_one(tx).await?)
+    Ok(query.build_query_as().fetch_one(tx).await?)
 }
 
 /// Adds what stands in other tables: old secrets, the last 24 hours, and with them the status.

@@ -1,9 +1,13 @@
 //! The request log: one row for each API call, allowed or denied; and its minute, hour and day rollups.
 
 #[cfg(feature = "postgres")]
+mod rows;
+#[cfg(feature = "postgres")]
 pub mod store;
+#[cfg(feature = "postgres")]
+mod tally;
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +17,17 @@ use crate::{
     time::Time,
 };
 
+#[cfg(feature = "postgres")]
+pub use rows::Rows;
+#[cfg(feature = "postgres")]
+pub use tally::{Passed, Tally};
+
 /// Outcome of a call that was let through.
 pub const ALLOWED: &str = "allowed";
 
 /// One API call as it is logged.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RequestRow {
+pub struct RequestRow<'a> {
     pub id: RequestId,
     pub at: Time,
     /// `None` when no known key was shown: then the call belongs to nobody and only the metrics count it.
@@ -33,7 +42,7 @@ pub struct RequestRow {
     pub scope: Option<Scope>,
     pub ip: IpAddr,
     /// At most 300 characters.
-    pub user_agent: String,
+    pub user_agent: Cow<'a, str>,
     pub latency_us: u32,
 }
 

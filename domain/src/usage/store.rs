@@ -1,12 +1,13 @@
 //! Writing calls in batches, and the questions about one key.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, DurationRound, NaiveDate, TimeDelta, Utc};
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use super::{CallSeen, RequestRow};
+use super::{
+    CallSeen, Passed, RequestRow, Rows, Tally, rows,
+    tally::{KeyTally, Sort, Sum},
+};
 use crate::{
     Db,
     audit::{self, Change},
@@ -20,140 +21,188 @@ use crate::{
 const KEEP_REQUESTS_DAYS: i64 = 30;
 /// Days that rollups are kept, by grain.
 const KEEP_ROLLUPS: [(&str, i64); 3] = [("minute", 8), ("hour", 100), ("day", 800)];
+/// Grains of the rollups and their lengths in seconds.
+const GRAINS: [(&str, i64); 3] = [("minute", 60), ("hour", 3_600), ("day", 86_400)];
+/// Bytes of a batch that are sent at once.
+const COPY_PART: usize = 32 * 1024;
 /// Partitions that are made ahead.
 const PARTITIONS_AHEAD: i64 = 3;
 
-/// Writes a batch in one transaction: request rows, rollups, last use, rate windows; and announces the calls of keys
-/// that were never let through before, for the first-call radar.
-pub async fn write(db: &Db, server: Uuid, rows: &[RequestRow]) -> Result<()> {
-    let owned: Vec<(&RequestRow, OrgId, KeyId)> =
-        rows.iter().filter_map(|row| row.owner.map(|(organization, key, _)| (row, organization, key))).collect();
-    if owned.is_empty() {
+/// Puts rows into the request log.
+pub async fn write_rows(db: &Db, rows: &Rows) -> Result<()> {
+    if rows.is_empty() {
         return Ok(());
     }
-    let mut tx = db.system().begin().await?;
-    // What is lost when the machine dies right now are calls of the last fraction of a second in a statistic:
-    // not worth a disk flush four times a second.
-    sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
-    insert_rows(&mut tx, &owned).await?;
-    insert_rollups(&mut tx, &owned).await?;
-    insert_windows(&mut tx, server, &owned).await?;
-    touch_keys(&mut tx, &owned).await?;
+    let mut tx = begin(db).await?;
+    let mut copy = tx.copy_in_raw(rows::COPY).await?;
+    // In parts that fit the driver's own buffer, which would grow to the whole and shrink again each time.
+    for part in rows.body().chunks(COPY_PART) {
+        copy.send(part).await?;
+    }
+    copy.send(&Rows::trailer()[..]).await?;
+    copy.finish().await?;
     tx.commit().await?;
     Ok(())
 }
 
-type Owned<'a> = [(&'a RequestRow, OrgId, KeyId)];
-
-async fn insert_rows(tx: &mut sqlx::PgConnection, rows: &Owned<'_>) -> Result<()> {
-    let column = |f: &dyn Fn(&RequestRow) -> String| rows.iter().map(|(row, ..)| f(row)).collect::<Vec<_>>();
-    sqlx::query!(
-        "insert into request_log (id, at, organization_id, key_id, secret_id, method, endpoint, status, outcome, scope, ip, user_agent, latency_us)
-         select * from unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
-                              $8::smallint[], $9::text[], $10::text[], $11::inet[], $12::text[], $13::integer[])",
-        &rows.iter().map(|(row, ..)| row.id.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(row, ..)| row.at).collect::<Vec<_>>(),
-        &rows.iter().map(|(_, organization, _)| organization.0).collect::<Vec<_>>(),
-        &rows.iter().map(|(.., key)| key.0).collect::<Vec<_>>(),
-        &rows.iter().filter_map(|(row, ..)| row.owner.map(|(.., secret)| secret.0)).collect::<Vec<_>>(),
-        &column(&|row| row.method.to_owned()),
-        &column(&|row| row.endpoint.to_owned()),
-        &rows.iter().map(|(row, ..)| row.status.cast_signed()).collect::<Vec<_>>(),
-        &column(&|row| row.outcome.to_owned()),
-        &rows.iter().map(|(row, ..)| row.scope.map(|s| s.as_str().to_owned())).collect::<Vec<_>>() as &[Option<String>],
-        &rows.iter().map(|(row, ..)| IpNet::from(row.ip)).collect::<Vec<_>>(),
-        &column(&|row| row.user_agent.replace('\0', "")),
-        &rows.iter().map(|(row, ..)| row.latency_us.cast_signed()).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
+/// Adds to the figures of the keys and notes their last use; announces the calls of keys that were never let through
+/// before, for the first-call radar.
+pub async fn write_tally(db: &Db, tally: &Tally) -> Result<()> {
+    if tally.is_empty() {
+        return Ok(());
+    }
+    // In one order for all servers: two that touch the same rows then wait instead of dead-locking.
+    let mut keys: Vec<(&KeyId, &KeyTally)> = tally.keys.iter().collect();
+    keys.sort_unstable_by_key(|(key, _)| **key);
+    let mut tx = begin(db).await?;
+    add_to_rollups(&mut tx, &keys).await?;
+    touch_keys(&mut tx, &keys).await?;
+    tx.commit().await?;
     Ok(())
 }
 
-async fn insert_rollups(tx: &mut sqlx::PgConnection, rows: &Owned<'_>) -> Result<()> {
-    type Key<'a> = (OrgId, KeyId, &'static str, Time, &'a str, &'a str, i16);
-    let mut sums: HashMap<Key<'_>, (i64, i64)> = HashMap::new();
-    for (row, organization, key) in rows {
-        for (grain, length) in
-            [("minute", TimeDelta::minutes(1)), ("hour", TimeDelta::hours(1)), ("day", TimeDelta::days(1))]
-        {
-            let bucket = row.at.duration_trunc(length).map_err(crate::Error::internal)?;
-            let sum = sums
-                .entry((*organization, *key, grain, bucket, row.endpoint, row.outcome, row.status.cast_signed()))
-                .or_default();
-            sum.0 += 1;
-            sum.1 += i64::from(row.latency_us);
-        }
+/// Tells other servers, and this one after a restart, what was let through.
+pub async fn write_passed(db: &Db, server: Uuid, passed: &Passed) -> Result<()> {
+    if passed.is_empty() {
+        return Ok(());
     }
-    // In one order for all servers: two batches that touch the same rows then wait instead of dead-locking.
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    sqlx::query!(
-        "insert into usage_rollups as r (organization_id, key_id, grain, bucket, endpoint, outcome, status, calls, latency_us)
-         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::smallint[],
-                              $8::bigint[], $9::bigint[])
-         on conflict (organization_id, key_id, grain, bucket, endpoint, outcome, status)
-         do update set calls = r.calls + excluded.calls, latency_us = r.latency_us + excluded.latency_us",
-        &sums.iter().map(|(k, _)| k.0.0).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.1.0).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.2.to_owned()).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.3).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.4.to_owned()).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.5.to_owned()).collect::<Vec<_>>(),
-        &sums.iter().map(|(k, _)| k.6).collect::<Vec<_>>(),
-        &sums.iter().map(|(_, v)| v.0).collect::<Vec<_>>(),
-        &sums.iter().map(|(_, v)| v.1).collect::<Vec<_>>(),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn insert_windows(tx: &mut sqlx::PgConnection, server: Uuid, rows: &Owned<'_>) -> Result<()> {
-    let mut sums: HashMap<(KeyId, Time), i32> = HashMap::new();
-    for (row, _, key) in rows.iter().filter(|(row, ..)| row.outcome == super::ALLOWED) {
-        let minute = row.at.duration_trunc(TimeDelta::minutes(1)).map_err(crate::Error::internal)?;
-        *sums.entry((*key, minute)).or_default() += 1;
-    }
-    let mut sums: Vec<_> = sums.into_iter().collect();
+    let mut sums: Vec<(Uuid, i64, i32)> = passed
+        .keys
+        .iter()
+        .flat_map(|(key, minutes)| minutes.iter().map(|(minute_s, calls)| (key.0, *minute_s, *calls)))
+        .collect();
     sums.sort_unstable();
+    let mut tx = begin(db).await?;
     sqlx::query!(
         "insert into rate_windows as w (key_id, server_id, minute, calls)
-         select key_id, $1, minute, calls from unnest($2::uuid[], $3::timestamptz[], $4::integer[]) as n (key_id, minute, calls)
+         select key_id, $1, to_timestamp(minute), calls from unnest($2::uuid[], $3::bigint[], $4::integer[]) as n (key_id, minute, calls)
          on conflict (key_id, minute, server_id)
          do update set calls = w.calls + excluded.calls, changed_at = clock_timestamp()",
         server,
-        &sums.iter().map(|((key, _), _)| key.0).collect::<Vec<_>>(),
-        &sums.iter().map(|((_, minute), _)| *minute).collect::<Vec<_>>(),
-        &sums.iter().map(|(_, calls)| *calls).collect::<Vec<_>>(),
+        &sums.iter().map(|(key, ..)| *key).collect::<Vec<_>>(),
+        &sums.iter().map(|(_, minute_s, _)| *minute_s).collect::<Vec<_>>(),
+        &sums.iter().map(|(.., calls)| *calls).collect::<Vec<_>>(),
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// All that is made of calls, at once: for whoever has them in his hand.
+pub async fn write(db: &Db, server: Uuid, calls: &[RequestRow<'_>]) -> Result<()> {
+    let (mut rows, mut tally, mut passed) = (Rows::default(), Tally::default(), Passed::default());
+    for call in calls {
+        rows.push(call);
+        if !tally.count(call) {
+            return Err(crate::Error::Internal("too many different calls at once".into()));
+        }
+    }
+    tally.pass_on(&mut passed);
+    write_passed(db, server, &passed).await?;
+    write_tally(db, &tally).await?;
+    write_rows(db, &rows).await
+}
+
+async fn begin(db: &Db) -> Result<sqlx::PgTransaction<'static>> {
+    let mut tx = db.system().begin().await?;
+    // What is lost when the machine dies right now are calls of the last moments in a statistic: not worth a disk
+    // flush several times a second.
+    sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+type Keys<'a> = [(&'a KeyId, &'a KeyTally)];
+
+/// Adds to the minutes, hours and days. The keys come in order.
+async fn add_to_rollups(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<()> {
+    let rows = keys.iter().map(|(_, tally)| 3 * tally.sums.len()).sum();
+    let (mut ids, mut organizations) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let (mut grains, mut buckets) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    // Few different texts: each is sent once, and rows name it by its place.
+    let mut names = Names::default();
+    let (mut endpoints, mut outcomes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let (mut statuses, mut calls, mut latencies) =
+        (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let mut sums: Vec<(Sort, Sum)> = Vec::new();
+    for (key, tally) in keys {
+        for (grain, seconds) in GRAINS {
+            sums.clear();
+            for (sort, sum) in &tally.sums {
+                let sort = Sort { bucket_s: sort.bucket_s - sort.bucket_s.rem_euclid(seconds), ..*sort };
+                match sums.iter_mut().rev().find(|(known, _)| *known == sort) {
+                    Some((_, known)) => *known += *sum,
+                    None => sums.push((sort, *sum)),
+                }
+            }
+            sums.sort_unstable_by_key(|(sort, _)| *sort);
+            for (sort, sum) in &sums {
+                ids.push(key.0);
+                organizations.push(tally.organization.0);
+                grains.push(names.place(grain));
+                buckets.push(sort.bucket_s);
+                endpoints.push(names.place(sort.endpoint));
+                outcomes.push(names.place(sort.outcome));
+                statuses.push(sort.status.cast_signed());
+                calls.push(sum.calls);
+                latencies.push(sum.latency_us);
+            }
+        }
+    }
+    sqlx::query!(
+        "insert into usage_rollups as r (organization_id, key_id, grain, bucket, endpoint, outcome, status, calls, latency_us)
+         select organization_id, key_id, ($1::text[])[grain], to_timestamp(bucket), ($1::text[])[endpoint], ($1::text[])[outcome],
+                status, calls, latency_us
+         from unnest($2::uuid[], $3::uuid[], $4::integer[], $5::bigint[], $6::integer[], $7::integer[], $8::smallint[],
+                     $9::bigint[], $10::bigint[])
+              as n (organization_id, key_id, grain, bucket, endpoint, outcome, status, calls, latency_us)
+         on conflict (organization_id, key_id, grain, bucket, endpoint, outcome, status)
+         do update set calls = r.calls + excluded.calls, latency_us = r.latency_us + excluded.latency_us",
+        &names.texts(),
+        &organizations,
+        &ids,
+        &grains,
+        &buckets,
+        &endpoints,
+        &outcomes,
+        &statuses,
+        &calls,
+        &latencies,
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-/// Last use of the keys that were let through, and the announcement of first calls.
-async fn touch_keys(tx: &mut sqlx::PgConnection, rows: &Owned<'_>) -> Result<()> {
-    let mut last: HashMap<KeyId, &RequestRow> = HashMap::new();
-    for (row, _, key) in rows {
-        let newest = last.entry(*key).or_insert(row);
-        // A call that was let through counts more than a later one that was not.
-        let rank = |r: &RequestRow| (r.outcome == super::ALLOWED, r.at);
-        if rank(row) > rank(newest) {
-            *newest = row;
-        }
+/// Texts by their place in a list, from 1 as Postgres counts.
+#[derive(Default)]
+struct Names(Vec<&'static str>);
+
+impl Names {
+    fn place(&mut self, name: &'static str) -> i32 {
+        let place = self.0.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.0.push(name);
+            self.0.len() - 1
+        });
+        i32::try_from(place + 1).unwrap_or(i32::MAX)
     }
-    let mut last: Vec<_> = last.into_iter().collect();
-    last.sort_unstable_by_key(|(key, _)| *key);
-    let keys: Vec<Uuid> = last.iter().map(|(key, _)| key.0).collect();
+
+    fn texts(&self) -> Vec<String> {
+        self.0.iter().map(|&name| name.to_owned()).collect()
+    }
+}
+
+/// Last use of the keys that were let through, and the announcement of first calls. The keys come in order.
+async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<()> {
+    let ids: Vec<Uuid> = keys.iter().map(|(key, _)| key.0).collect();
     // Before the update, which makes the keys used.
     sqlx::query(
         "select pg_notify('bouncer_calls', id::text) from api_keys where id = any($1) and first_used_at is null",
     )
-    .bind(&keys)
+    .bind(&ids)
     .execute(&mut *tx)
     .await?;
-    let used: Vec<_> = last.iter().filter(|(_, row)| row.outcome == super::ALLOWED).collect();
+    let used: Vec<_> = keys.iter().filter(|(_, tally)| tally.last.allowed).collect();
     sqlx::query!(
         "update api_keys k
          set last_used_at = n.at, last_used_ip = n.ip, last_used_user_agent = n.user_agent,
@@ -164,9 +213,9 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, rows: &Owned<'_>) -> Result<()>
                order by k.id for update of k) n
          where k.id = n.id and (k.last_used_at is null or k.last_used_at < n.at)",
         &used.iter().map(|(key, _)| key.0).collect::<Vec<_>>(),
-        &used.iter().map(|(_, row)| row.at).collect::<Vec<_>>(),
-        &used.iter().map(|(_, row)| IpNet::from(row.ip)).collect::<Vec<_>>(),
-        &used.iter().map(|(_, row)| row.user_agent.replace('\0', "")).collect::<Vec<_>>(),
+        &used.iter().map(|(_, tally)| tally.last.at).collect::<Vec<_>>(),
+        &used.iter().map(|(_, tally)| IpNet::from(tally.last.ip)).collect::<Vec<_>>(),
+        &used.iter().map(|(_, tally)| tally.last.user_agent.replace('\0', "")).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;
@@ -175,14 +224,22 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, rows: &Owned<'_>) -> Result<()>
 
 /// Learns what other servers let through. To be called each second.
 pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<()> {
-    // Three seconds back, so that a transaction that was open during the last look is not missed.
+    // The other servers, found by leaping from one to the next in the index; what they wrote lately, with three
+    // seconds to spare, so that a transaction that was open during the last look is not missed; and the sums of that.
     let rows = sqlx::query!(
-        r#"select w.key_id, w.minute, sum(w.calls) as "calls!"
+        r#"with recursive servers (id) as (
+               (select server_id from rate_windows order by server_id limit 1)
+               union all
+               select (select w.server_id from rate_windows w where w.server_id > s.id order by w.server_id limit 1)
+               from servers s where s.id is not null),
+           changed as (
+               select w.key_id, w.minute
+               from servers s join rate_windows w on w.server_id = s.id
+               where s.id <> $1 and w.minute > clock_timestamp() - interval '10 minutes'
+                 and w.changed_at > clock_timestamp() - interval '4 seconds')
+           select w.key_id, w.minute, sum(w.calls) as "calls!"
            from rate_windows w
-           where w.server_id <> $1
-             and (w.key_id, w.minute) in (
-                 select key_id, minute from rate_windows
-                 where server_id <> $1 and changed_at > clock_timestamp() - interval '4 seconds')
+           where w.server_id <> $1 and (w.key_id, w.minute) in (select key_id, minute from changed)
            group by w.key_id, w.minute"#,
         cache.server(),
     )

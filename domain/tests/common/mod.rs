@@ -77,7 +77,7 @@ impl World {
         entry.key.clone()
     }
 
-    pub async fn call(&self, issued: &Issued, outcome: &'static str, status: u16) -> RequestRow {
+    pub async fn call(&self, issued: &Issued, outcome: &'static str, status: u16) -> RequestRow<'static> {
         let key = self.gate_key(issued).await;
         RequestRow {
             id: RequestId::new(),

@@ -1,6 +1,10 @@
 //! What handlers ask for: the right to be called, and a body that is what it should be.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -62,6 +66,10 @@ impl<R: Requirement> Authorized<R> {
         &self.entry.key
     }
 
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     pub(super) fn call(&self) -> &Call {
         &self.call
     }
@@ -88,13 +96,13 @@ pub(super) enum Shown {
 
 impl Shown {
     /// Looks a text up: in memory when the key is known, with one query when not.
-    pub async fn look_up(state: &AppState, text: Option<&str>) -> Result<Self, domain::Error> {
+    pub async fn look_up(state: &AppState, text: Option<&str>, now: Instant) -> Result<Self, domain::Error> {
         let Some(text) = text else { return Ok(Self::Nothing) };
         if let Err(not_a_key) = token::check(&state.key_prefix, text) {
             return Ok(Self::NotAKey(not_a_key));
         }
         let hash = KeyHash::of(text);
-        let entry = match state.keys.peek(&hash) {
+        let entry = match state.keys.peek_at(&hash, now) {
             Some(entry) => Some(entry),
             None => state.keys.find(&hash).await?,
         };
@@ -120,7 +128,7 @@ async fn authorize(state: &AppState, call: &Call, headers: &HeaderMap, scope: Op
             return Err(problem);
         }
     };
-    let shown = match Shown::look_up(state, text).await {
+    let shown = match Shown::look_up(state, text, call.started).await {
         Ok(shown) => shown,
         Err(error) => {
             call.decided(Verdict { entry: None, outcome: "unavailable", scope, rate: None });

@@ -1,10 +1,11 @@
 //! The public API below `/api/v1`.
 //!
-//! A call passes [`pipeline`], which gives it an id, notes its address and refuses keys in the query string; then the
-//! extractor [`extract::Authorized`], which asks the gate; then the handler; and the pipeline again, which writes the
+//! A call passes [`pipeline::Pipeline`], which gives it an id, notes its address and refuses keys in the query string;
+//! then the extractor [`extract::Authorized`], which asks the gate; then the handler; and the pipeline again, which writes the
 //! headers, turns every error into a problem document and puts the call into the request log.
 //! Routes and document stay together: a route that is not in the document does not exist.
 
+mod ascii;
 pub mod extract;
 mod me;
 pub mod openapi;
@@ -13,8 +14,11 @@ pub mod problem;
 mod problems;
 mod verify;
 
-use axum::{Router, middleware};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use axum::{Router, routing::any};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
+};
 
 use crate::state::AppState;
 
@@ -22,8 +26,8 @@ use crate::state::AppState;
 pub const BASE: &str = "/api/v1";
 
 /// All operations, with their part of the document.
-fn operations() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(openapi::frame())
+fn operations() -> Operations {
+    Operations::new()
         .routes(routes!(me::me))
         .routes(routes!(verify::verify))
         .routes(routes!(problems::list))
@@ -31,12 +35,38 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(openapi::document))
 }
 
+/// Routes under their full path, and the document in which their paths are relative to [`BASE`]. A nested router would
+/// take the path apart and put it together again at each call.
+struct Operations {
+    router: Router<AppState>,
+    document: OpenApiRouter<AppState>,
+}
+
+impl Operations {
+    fn new() -> Self {
+        Self { router: Router::new(), document: OpenApiRouter::with_openapi(openapi::frame()) }
+    }
+
+    fn routes(self, (schemas, paths, methods): UtoipaMethodRouter<AppState>) -> Self {
+        let router = paths
+            .paths
+            .keys()
+            .fold(self.router, |router, path| router.route(&format!("{BASE}{path}"), methods.clone()));
+        Self { router, document: self.document.routes((schemas, paths, methods)) }
+    }
+
+    fn document(self) -> utoipa::openapi::OpenApi {
+        self.document.into_openapi()
+    }
+}
+
 /// The routes of the API, to be merged into the server's.
 pub fn router(state: &AppState) -> Router<AppState> {
-    let (routes, _) = operations().split_for_parts();
-    let routes = routes
-        .fallback(problem::not_found)
+    operations()
+        .router
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(middleware::from_fn_with_state(state.clone(), pipeline::pipeline));
-    Router::new().nest(BASE, routes)
+        .route(BASE, any(problem::not_found))
+        .route(&format!("{BASE}/{{*rest}}"), any(problem::not_found))
+        .route(&format!("{BASE}/"), any(problem::not_found))
+        .layer(pipeline::Pipeline(state.clone()))
 }

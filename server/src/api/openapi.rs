@@ -1,7 +1,7 @@
 //! The API's document, OpenAPI 3.1. Handlers describe their success; what all of them share (errors, headers, how to
 //! authenticate) is added here, so that it is said once and is true everywhere.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use axum::{
     extract::State,
@@ -28,20 +28,19 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
 
 /// The finished document, but for the address of the server.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let (_, api) = super::operations().split_for_parts();
-    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    let mut document = serde_json::to_value(super::operations().document()).unwrap_or_default();
     complete(&mut document);
     document
 });
 
 /// The paths of all operations, from the root of the server.
-static PATHS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+static PATHS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let paths = DOCUMENT["paths"].as_object();
     // A handful of texts that live as long as the process.
     paths.into_iter().flatten().map(|(path, _)| &*Box::leak(path.clone().into_boxed_str())).collect()
 });
 
-pub(super) fn paths() -> &'static [&'static str] {
+pub(super) fn paths() -> &'static HashSet<&'static str> {
     &PATHS
 }
 

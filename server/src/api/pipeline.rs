@@ -1,15 +1,19 @@
 //! What happens to every call, before and after its handler.
 
 use std::{
-    panic::AssertUnwindSafe,
+    borrow::Cow,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Instant,
 };
 
 use axum::{
-    extract::{MatchedPath, Query, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Query, Request},
     response::{IntoResponse, Response},
+    routing::{Route, future::RouteFuture},
 };
 use chrono::Utc;
 use domain::{
@@ -17,12 +21,13 @@ use domain::{
     ids::RequestId,
     keys::{KeyHash, Scope, token},
     time::Time,
-    usage::RequestRow,
+    usage::{ALLOWED, RequestRow},
 };
-use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use tower::{Layer, Service};
 
 use super::{
+    ascii::Ascii,
     extract::credential,
     problem::{Code, Problem},
 };
@@ -43,7 +48,7 @@ pub struct Call {
     pub id: RequestId,
     pub at: Time,
     pub ip: std::net::IpAddr,
-    started: Instant,
+    pub(super) started: Instant,
     verdict: OnceLock<Verdict>,
 }
 
@@ -77,36 +82,111 @@ impl Call {
     }
 }
 
-pub(super) async fn pipeline(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let call = Arc::new(Call {
-        id: RequestId::new(),
-        at: Utc::now(),
-        ip: address::client(request.extensions(), request.headers(), &state.trusted_proxies),
-        started: Instant::now(),
-        verdict: OnceLock::new(),
-    });
-    let method = method_name(request.method());
-    let endpoint = endpoint(request.extensions().get::<MatchedPath>());
-    // Cheap: the value shares the request's buffer.
-    let user_agent = request.headers().get(header::USER_AGENT).cloned();
-    request.extensions_mut().insert(call.clone());
+/// The layer around every route. Written by hand because it is in the way of every call: it takes no memory of its own
+/// beside the call itself.
+#[derive(Clone)]
+pub(super) struct Pipeline(pub AppState);
 
-    let response = match request.uri().query() {
-        Some(query) if has_key(request.uri(), query, &state.key_prefix) => {
-            refuse_leaked(&state, &call, request.uri(), request.headers()).await.into_response()
-        }
-        _ => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
-            // The panic hook has logged where; here it gets its request id.
-            let what =
-                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(request_id = %call.id, endpoint, what, "an API call panicked");
-            Problem::new(Code::Internal).into_response()
-        }),
-    };
-    let response = finish(&state, &call, response);
-    log(&state, &call, method, endpoint, response.status().as_u16(), user_agent.as_ref());
-    response
+impl Layer<Route> for Pipeline {
+    type Service = Piped;
+
+    fn layer(&self, route: Route) -> Piped {
+        Piped { state: self.0.clone(), route }
+    }
 }
+
+#[derive(Clone)]
+pub(super) struct Piped {
+    state: AppState,
+    route: Route,
+}
+
+impl Service<Request> for Piped {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Running;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.route, context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Running {
+        let (started, at) = (Instant::now(), Utc::now());
+        let state = self.state.clone();
+        let call = Arc::new(Call {
+            id: RequestId::at(at),
+            at,
+            ip: address::client(request.extensions(), request.headers(), &state.trusted_proxies),
+            started,
+            verdict: OnceLock::new(),
+        });
+        let method = method_name(request.method());
+        let endpoint = endpoint(request.extensions().get::<MatchedPath>());
+        // Cheap: the value shares the request's buffer.
+        let user_agent = request.headers().get(header::USER_AGENT).cloned();
+        let answer = match request.uri().query() {
+            Some(query) if has_key(request.uri(), query, &state.key_prefix) => {
+                let (state, call) = (state.clone(), call.clone());
+                let (uri, headers) = (request.uri().clone(), request.headers().clone());
+                Answer::Refusal(Box::pin(
+                    async move { refuse_leaked(&state, &call, &uri, &headers).await.into_response() },
+                ))
+            }
+            _ => {
+                request.extensions_mut().insert(call.clone());
+                Answer::Handler(self.route.call(request))
+            }
+        };
+        Running { answer, state, call, method, endpoint, user_agent }
+    }
+}
+
+/// A call on its way.
+pub(super) struct Running {
+    answer: Answer,
+    state: AppState,
+    call: Arc<Call>,
+    method: &'static str,
+    endpoint: &'static str,
+    user_agent: Option<HeaderValue>,
+}
+
+enum Answer {
+    Handler(RouteFuture<Infallible>),
+    /// The handler is not asked.
+    Refusal(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
+
+impl Future for Running {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.answer {
+            Answer::Handler(answer) => Pin::new(answer).poll(context).map(|Ok(response)| response),
+            Answer::Refusal(answer) => answer.as_mut().poll(context),
+        }));
+        let response = match polled {
+            Ok(Poll::Ready(response)) => response,
+            Ok(Poll::Pending) => return Poll::Pending,
+            Err(panic) => {
+                // The panic hook has logged where; here it gets its request id.
+                let what = panic
+                    .downcast_ref::<&str>()
+                    .copied()
+                    .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                tracing::error!(request_id = %this.call.id, endpoint = this.endpoint, what, "an API call panicked");
+                Problem::new(Code::Internal).into_response()
+            }
+        };
+        let response = finish(&this.state, &this.call, response);
+        log(&this.state, &this.call, this.method, this.endpoint, response.status().as_u16(), this.user_agent.as_ref());
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Headers of an answer, so that room for them is made at once.
+pub(super) const HEADERS: usize = 12;
 
 /// Adds the request id, the rate and the error's document.
 fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
@@ -122,7 +202,8 @@ fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
         tracing::error!(request_id = %call.id, "an API call ended with our error");
     }
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+    headers.reserve(HEADERS);
+    if let Ok(id) = HeaderValue::from_bytes(&call.id.to_ascii()) {
         headers.insert(REQUEST_ID, id);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -136,14 +217,15 @@ fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
 /// Both the customary headers and those of draft-ietf-httpapi-ratelimit-headers-11.
 fn rate_headers(headers: &mut HeaderMap, rate: RateNow, now_s: i64) {
     let seconds = u64::try_from(rate.frees_in_ms).unwrap_or(0).div_ceil(1000);
-    headers.insert(LIMIT, HeaderValue::from(rate.limit));
-    headers.insert(REMAINING, HeaderValue::from(rate.remaining));
+    let (limit, remaining) = (u64::from(rate.limit), u64::from(rate.remaining));
+    headers.insert(LIMIT, HeaderValue::from(limit));
+    headers.insert(REMAINING, HeaderValue::from(remaining));
     headers.insert(RESET, HeaderValue::from(now_s.unsigned_abs() + seconds));
-    if let Ok(value) = HeaderValue::try_from(format!("\"hour\";q={};w=3600", rate.limit)) {
-        headers.insert(RATE_LIMIT_POLICY, value);
-    }
-    if let Ok(value) = HeaderValue::try_from(format!("\"hour\";r={};t={seconds}", rate.remaining)) {
-        headers.insert(RATE_LIMIT, value);
+    let policy = Ascii::<48>::new().text("\"hour\";q=").number(limit).text(";w=3600");
+    let left = Ascii::<64>::new().text("\"hour\";r=").number(remaining).text(";t=").number(seconds);
+    if let (Some(policy), Some(left)) = (policy.header(), left.header()) {
+        headers.insert(RATE_LIMIT_POLICY, policy);
+        headers.insert(RATE_LIMIT, left);
     }
 }
 
@@ -163,7 +245,7 @@ fn log(
     COUNTERS.call(verdict.outcome, took);
     // A call with nobody's key belongs to no organization's log.
     let Some(entry) = &verdict.entry else { return };
-    state.recorder.push(RequestRow {
+    let row = RequestRow {
         id: call.id,
         at: call.at,
         owner: Some((entry.key.organization_id, entry.key.id, entry.key.secret_id)),
@@ -175,13 +257,14 @@ fn log(
         ip: call.ip,
         user_agent: agent.map(readable).unwrap_or_default(),
         latency_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
-    });
+    };
+    state.recorder.push(&row, entry.may_be_first(verdict.outcome == ALLOWED));
 }
 
 /// At most 300 characters; Postgres takes no NUL, and header values cannot hold one.
-fn readable(value: &HeaderValue) -> String {
+fn readable(value: &HeaderValue) -> Cow<'_, str> {
     match value.to_str() {
-        Ok(text) if text.len() <= 300 => text.to_owned(),
+        Ok(text) if text.len() <= 300 => text.into(),
         _ => String::from_utf8_lossy(value.as_bytes()).chars().take(300).collect(),
     }
 }
@@ -202,7 +285,7 @@ fn method_name(method: &Method) -> &'static str {
 /// The route as the document names it. A path that is no route has no name of its own: anybody could invent them.
 fn endpoint(matched: Option<&MatchedPath>) -> &'static str {
     let Some(matched) = matched else { return "(no route)" };
-    super::openapi::paths().iter().find(|path| **path == matched.as_str()).copied().unwrap_or("(no route)")
+    super::openapi::paths().get(matched.as_str()).copied().unwrap_or("(no route)")
 }
 
 /// Is something in the query string that is, or is called, a key?

@@ -1,6 +1,6 @@
 //! `POST /keys/verify`: lets a service of the organization ask about a key that was shown to it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use axum::extract::State;
 use chrono::DateTime;
@@ -134,7 +134,7 @@ pub(super) async fn verify(
     State(state): State<AppState>,
     Json(asked): Json<VerifyKey>,
 ) -> Result<axum::Json<Verification>> {
-    let mut shown = Shown::look_up(&state, Some(&asked.key)).await?;
+    let mut shown = Shown::look_up(&state, Some(&asked.key), Instant::now()).await?;
     if let Shown::Key(entry) = &shown
         && entry.key.organization_id != caller.key().organization_id
     {

@@ -28,7 +28,7 @@ use leptos::{
 };
 use leptos_axum::{LeptosRoutes, generate_route_list};
 use tower_http::{
-    compression::CompressionLayer,
+    compression::{CompressionLayer, CompressionLevel},
     csrf::{CsrfLayer, ProtectionError},
     timeout::TimeoutLayer,
 };
@@ -37,6 +37,8 @@ use crate::state::AppState;
 
 /// A page that takes longer has lost its reader.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A page is compressed while somebody waits: higher levels of brotli take longer than the bytes they save are worth.
+const COMPRESSION: CompressionLevel = CompressionLevel::Precise(4);
 /// The largest form holds 1,000 networks.
 const FORM_MAX: usize = 256 * 1024;
 
@@ -57,7 +59,7 @@ pub fn router(state: &AppState) -> Router<AppState> {
         .layer(session::layer(state))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PAGE_TIMEOUT))
         .layer(from_fn(stamp::mark_secrets))
-        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(CompressionLayer::new().quality(COMPRESSION).compress_when(compressible))
         .layer(CsrfLayer::new().with_rejection_response(foreign_form))
         .layer(from_fn_with_state(state.clone(), stamp::stamp))
 }

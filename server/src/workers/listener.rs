@@ -10,6 +10,8 @@ use crate::{state::AppState, telemetry::COUNTERS};
 
 const KEYS: &str = "bouncer_keys";
 const CALLS: &str = "bouncer_calls";
+/// What all keys show has changed, such as the organization's name.
+const EVERY_KEY: &str = "*";
 /// A connection that was cut without a word is noticed after this long.
 const SILENCE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -57,13 +59,16 @@ async fn connect(state: &AppState) -> Result<PgListener, sqlx::Error> {
 async fn hear(state: &AppState, listener: &mut PgListener) -> String {
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => tell(state, &notification),
+            Ok(Ok(Some(notification))) => {
+                tell(state, &notification);
+                state.keys.heard();
+            }
             Ok(Ok(None)) => return "the connection was closed".into(),
             Ok(Err(error)) => return error.to_string(),
             Err(_) => {
                 let ping = sqlx::query("select 1").execute(&mut *listener);
                 match tokio::time::timeout(PATIENCE, ping).await {
-                    Ok(Ok(_)) => {}
+                    Ok(Ok(_)) => state.keys.heard(),
                     Ok(Err(error)) => return error.to_string(),
                     Err(_) => return "the connection is silent".into(),
                 }
@@ -74,6 +79,10 @@ async fn hear(state: &AppState, listener: &mut PgListener) -> String {
 
 fn tell(state: &AppState, notification: &PgNotification) {
     let payload = notification.payload();
+    if payload == EVERY_KEY {
+        state.keys.invalidate_all();
+        return;
+    }
     // The trigger writes the bare UUID, our own code the id as people see it.
     let Some(key) = payload.parse().ok().or_else(|| payload.parse::<Uuid>().ok().map(KeyId)) else {
         tracing::warn!(payload, "a notification that is no key id");

@@ -1,27 +1,39 @@
-//! Writes the request log in batches.
+//! Writes the request log, the figures and what other servers must know, in batches.
 //!
-//! A call only puts its row into a bounded buffer. Every 250 ms, or as soon as a batch is full, the rows go to the
-//! database. While the database is away they are kept and tried
-//! again; rows that find the buffer full are dropped and counted in `bouncer_request_rows_dropped_total`.
+//! A call only leaves its row in a bounded buffer and is counted, both in memory. Rows go to the database every 250 ms,
+//! or as soon as a batch is full. The counts go with them while few keys are in use, and else every few seconds: then
+//! one write carries many calls. A key's first calls never wait, since somebody may be looking at the radar.
+//!
+//! While the database is away everything is kept and tried again; rows that find the buffer full are dropped and
+//! counted in `bouncer_request_rows_dropped_total`. The figures do not depend on the rows.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use chrono::Utc;
 use domain::{
     Db, Error,
-    usage::{self, RequestRow},
+    ids::KeyId,
+    usage::{self, Passed, RequestRow, Rows, Tally},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{state::AppState, telemetry::COUNTERS};
 
-/// Rows that wait at most; about 30 MB.
+/// Rows that wait at most; about 20 MB.
 const CAPACITY: usize = 100_000;
 const BATCH: usize = 5_000;
 const EVERY: Duration = Duration::from_millis(250);
+/// So many sums, or keys, cost little to write: they are not kept waiting.
+const FEW: usize = 200;
+/// The most that figures and last use are behind: the console promises ten seconds.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+/// The most that other servers learn late of what was let through, beside the second of their own look.
+const PASSED_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A batch that the database refuses (rather than being away) is given up after this many attempts: it must not
 /// block the ones after it for ever.
@@ -34,68 +46,117 @@ pub struct Recorder(Arc<Inner>);
 
 struct Inner {
     db: Db,
-    waiting: Mutex<Vec<RequestRow>>,
+    waiting: Mutex<Waiting>,
     batch_is_full: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Full batches, oldest first.
+    full: VecDeque<Rows>,
+    /// The batch that is being filled.
+    current: Rows,
+    /// A written batch's memory, for the next one.
+    spare: Option<Rows>,
+    rows: usize,
+    tally: Tally,
+    /// What the tally has passed on but other servers were not told yet.
+    passed: Passed,
+    /// Keys that may have been used for the first time.
+    new_keys: Vec<KeyId>,
+}
+
+impl Waiting {
+    fn next_batch(&mut self) -> Option<Rows> {
+        let batch = self.full.pop_front().unwrap_or_else(|| {
+            let next = self.spare.take().unwrap_or_default();
+            std::mem::replace(&mut self.current, next)
+        });
+        self.rows -= batch.len();
+        (!batch.is_empty()).then_some(batch)
+    }
 }
 
 impl Recorder {
     pub fn new(db: Db) -> Self {
-        Self(Arc::new(Inner { db, waiting: Mutex::new(Vec::with_capacity(BATCH)), batch_is_full: Notify::new() }))
+        Self(Arc::new(Inner { db, waiting: Mutex::default(), batch_is_full: Notify::new() }))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<RequestRow>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a row without waiting for anything.
-    pub fn push(&self, row: RequestRow) {
+    /// Takes a call without waiting for anything. `may_be_first`: nobody knows of an earlier call with the key.
+    pub fn push(&self, row: &RequestRow<'_>, may_be_first: bool) {
         let mut waiting = self.waiting();
-        if waiting.len() >= CAPACITY {
+        if !waiting.tally.count(row) {
+            COUNTERS.uncounted.increment(1);
+        }
+        if may_be_first && let Some((_, key, _)) = row.owner {
+            // Each at most once in a row; the few repetitions do no harm.
+            if waiting.new_keys.last() != Some(&key) {
+                waiting.new_keys.push(key);
+            }
+        }
+        if waiting.rows >= CAPACITY {
             COUNTERS.dropped_full.increment(1);
             return;
         }
-        waiting.push(row);
-        if waiting.len() == BATCH {
+        waiting.rows += 1;
+        waiting.current.push(row);
+        if waiting.current.len() == BATCH {
+            let next = waiting.spare.take().unwrap_or_else(|| Rows::with_capacity(BATCH));
+            let full = std::mem::replace(&mut waiting.current, next);
+            waiting.full.push_back(full);
             self.0.batch_is_full.notify_one();
         }
     }
 
-    fn take(&self) -> Vec<RequestRow> {
-        let mut waiting = self.waiting();
-        let rest = if waiting.len() > BATCH {
-            waiting.split_off(BATCH)
-        } else {
-            Vec::with_capacity(BATCH.min(waiting.len() * 2))
-        };
-        std::mem::replace(&mut *waiting, rest)
-    }
-
     /// Puts rows that could not be written back in front, so that they are the next to be tried.
-    fn put_back(&self, mut rows: Vec<RequestRow>) {
+    fn put_back(&self, rows: Rows) {
         let mut waiting = self.waiting();
-        let room = CAPACITY.saturating_sub(rows.len());
-        if waiting.len() > room {
-            COUNTERS.dropped_full.increment((waiting.len() - room) as u64);
-            waiting.truncate(room);
+        waiting.rows += rows.len();
+        waiting.full.push_front(rows);
+        // The newest have to make room, batch by batch.
+        while waiting.rows > CAPACITY {
+            let last = waiting.full.pop_back();
+            let dropped = match last {
+                _ if !waiting.current.is_empty() => {
+                    waiting.full.extend(last);
+                    let dropped = waiting.current.len();
+                    waiting.current.clear();
+                    dropped
+                }
+                Some(last) => last.len(),
+                None => break,
+            };
+            waiting.rows -= dropped;
+            COUNTERS.dropped_full.increment(dropped as u64);
         }
-        rows.append(&mut waiting);
-        *waiting = rows;
     }
 
     /// Rows that are not written yet.
     pub fn len(&self) -> usize {
-        self.waiting().len()
+        self.waiting().rows
     }
 
+    /// Is everything written, the figures included?
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        let waiting = self.waiting();
+        waiting.rows == 0 && waiting.tally.is_empty() && waiting.passed.is_empty()
     }
 }
 
 /// Writes until the state is stopped, and then what is left.
 pub async fn run(state: AppState) {
-    let mut writer =
-        Writer { recorder: state.recorder.clone(), server: state.keys.server(), pause: EVERY, refusals: 0 };
+    let mut writer = Writer {
+        recorder: state.recorder.clone(),
+        server: state.keys.server(),
+        pause: EVERY,
+        refusals: 0,
+        figures: Instant::now(),
+        told: Instant::now(),
+    };
     let mut stopping = false;
     while !stopping {
         tokio::select! {
@@ -104,12 +165,12 @@ pub async fn run(state: AppState) {
             () = writer.recorder.0.batch_is_full.notified(), if writer.pause == EVERY => {}
             () = state.stopped() => stopping = true,
         }
-        writer.drain().await;
+        writer.write(stopping).await;
     }
     let last = tokio::time::timeout(LAST_WORDS, async {
         while !writer.recorder.is_empty() {
             tokio::time::sleep(EVERY).await;
-            writer.drain().await;
+            writer.write(true).await;
         }
     });
     if last.await.is_err() {
@@ -124,53 +185,122 @@ struct Writer {
     server: Uuid,
     /// Until the next attempt; longer than usual while attempts fail.
     pause: Duration,
-    /// Of the batch that is next.
+    /// Of what is next.
     refusals: u32,
+    /// When the figures were last written, and other servers last told.
+    figures: Instant,
+    told: Instant,
 }
 
 impl Writer {
-    /// Writes all that waits, batch by batch, until it fails.
-    async fn drain(&mut self) {
-        loop {
-            let rows = self.recorder.take();
-            if rows.is_empty() {
-                return;
+    /// Writes what is due. Rows come last: whoever sees a call in the log finds it in the figures.
+    async fn write(&mut self, everything: bool) {
+        let done = self.tell(everything).await && self.count(everything).await && self.log().await;
+        COUNTERS.waiting.set(self.recorder.len() as f64);
+        if done {
+            if self.pause > EVERY {
+                tracing::info!("the request log is being written again");
             }
-            match usage::store::write(&self.recorder.0.db, self.server, &rows).await {
-                Ok(()) => {
-                    if self.pause > EVERY {
-                        tracing::info!("the request log is being written again");
-                    }
-                    self.pause = EVERY;
-                    self.refusals = 0;
-                    COUNTERS.written.increment(rows.len() as u64);
-                }
-                Err(error) => {
-                    self.failed(&error, rows);
-                    return;
-                }
-            }
-            COUNTERS.waiting.set(self.recorder.len() as f64);
+            self.pause = EVERY;
+            self.refusals = 0;
+        } else {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn failed(&mut self, error: &Error, rows: Vec<RequestRow>) {
+    /// Tells other servers what was let through.
+    async fn tell(&mut self, everything: bool) -> bool {
+        let passed = {
+            let mut waiting = self.recorder.waiting();
+            let waiting = &mut *waiting;
+            if !is_due(everything, waiting.tally.untold() + waiting.passed.len(), self.told, PASSED_EVERY) {
+                return true;
+            }
+            waiting.tally.pass_on(&mut waiting.passed);
+            std::mem::take(&mut waiting.passed)
+        };
+        self.told = Instant::now();
+        let Err(error) = usage::store::write_passed(&self.recorder.0.db, self.server, &passed).await else {
+            return true;
+        };
+        if !self.gives_up(&error, "the counts for other servers") {
+            self.recorder.waiting().passed.put_back(passed, Utc::now());
+        }
+        false
+    }
+
+    /// Adds to the figures and notes the keys' last use.
+    async fn count(&mut self, everything: bool) -> bool {
+        let tally = {
+            let mut waiting = self.recorder.waiting();
+            let waiting = &mut *waiting;
+            let new_keys = std::mem::take(&mut waiting.new_keys);
+            let due = is_due(everything, waiting.tally.len(), self.figures, FIGURES_EVERY);
+            if due || !new_keys.is_empty() {
+                waiting.tally.pass_on(&mut waiting.passed);
+            }
+            if due {
+                self.figures = Instant::now();
+                std::mem::take(&mut waiting.tally)
+            } else {
+                waiting.tally.take(&new_keys)
+            }
+        };
+        let Err(error) = usage::store::write_tally(&self.recorder.0.db, &tally).await else { return true };
+        if self.gives_up(&error, "the figures of the keys") {
+            return false;
+        }
+        // Due at once when the database is back.
+        self.figures -= FIGURES_EVERY;
+        let lost = self.recorder.waiting().tally.put_back(tally);
+        COUNTERS.uncounted.increment(lost);
+        false
+    }
+
+    /// Writes all rows that wait, batch by batch.
+    async fn log(&mut self) -> bool {
+        loop {
+            let Some(mut rows) = self.recorder.waiting().next_batch() else { return true };
+            match usage::store::write_rows(&self.recorder.0.db, &rows).await {
+                Ok(()) => {
+                    COUNTERS.written.increment(rows.len() as u64);
+                    rows.clear();
+                    self.recorder.waiting().spare = Some(rows);
+                }
+                Err(error) => {
+                    if self.gives_up(&error, "rows of the request log") {
+                        COUNTERS.dropped_refused.increment(rows.len() as u64);
+                    } else {
+                        self.recorder.put_back(rows);
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Is it no use to try again?
+    fn gives_up(&mut self, error: &Error, what: &str) -> bool {
         if !matches!(error, Error::Unavailable) {
             self.refusals += 1;
         }
         if self.refusals >= REFUSALS {
-            tracing::error!(%error, rows = rows.len(), "the database refuses rows of the request log: they are dropped");
-            COUNTERS.dropped_refused.increment(rows.len() as u64);
+            tracing::error!(%error, what, "the database refuses what is written about calls: it is dropped");
             self.refusals = 0;
-        } else {
-            if self.pause == EVERY {
-                tracing::warn!(%error, waiting = rows.len(), "the request log cannot be written; trying again");
-            }
-            self.recorder.put_back(rows);
+            return true;
         }
-        COUNTERS.waiting.set(self.recorder.len() as f64);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if self.pause == EVERY {
+            tracing::warn!(%error, what, "what is to be told about calls cannot be written; trying again");
+        }
+        false
     }
+}
+
+/// Few are written as soon as they are there, many together after a while.
+fn is_due(everything: bool, waiting: usize, last: Instant, longest: Duration) -> bool {
+    let age = last.elapsed();
+    // A little less than a round: timers are not exact.
+    waiting > 0 && (everything || age >= longest || (waiting <= FEW && age >= EVERY / 2))
 }
 
 /// Learns each second what the other servers let through.

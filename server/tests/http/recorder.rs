@@ -54,7 +54,7 @@ async fn nothing_is_lost_when_the_server_stops(_: PgPoolOptions, options: PgConn
     assert_eq!(world.logged().await.len(), 300);
 }
 
-/// More rows than the buffer holds are dropped, and counted; the rest is written in batches.
+/// More rows than the buffer holds are dropped, and counted; the rest is written in batches. The figures miss nothing.
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn the_buffer_has_a_limit(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
@@ -70,11 +70,11 @@ async fn the_buffer_has_a_limit(_: PgPoolOptions, options: PgConnectOptions) {
         outcome: "allowed",
         scope: None,
         ip: "203.0.113.9".parse().unwrap(),
-        user_agent: String::new(),
+        user_agent: "".into(),
         latency_us: 1,
     };
     for _ in 0..100_100 {
-        world.state.recorder.push(row());
+        world.state.recorder.push(&row(), false);
     }
     assert_eq!(world.state.recorder.len(), 100_000);
     let mut workers = server::workers::start(&world.state);
@@ -83,4 +83,44 @@ async fn the_buffer_has_a_limit(_: PgPoolOptions, options: PgConnectOptions) {
     world.state.stop();
     while workers.join_next().await.is_some() {}
     assert_eq!(world.logged().await.len(), 100_000);
+    for figure in ["select calls from usage_rollups where grain = 'day'", "select sum(calls)::bigint from rate_windows"]
+    {
+        let calls: i64 = sqlx::query_scalar(figure).fetch_one(world.db.system()).await.unwrap();
+        assert_eq!(calls, 100_100, "{figure}");
+    }
+}
+
+/// Nobody waits at the radar because many other keys are in use.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn first_calls_do_not_wait_for_the_figures_of_many(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = World::working(options).await;
+    let key = world.key("shop", &["message:send"]).await;
+    let (organization, others) = (world.acme, 300);
+    for _ in 0..others {
+        let row = RequestRow {
+            id: domain::ids::RequestId::new(),
+            at: Utc::now(),
+            owner: Some((organization, domain::ids::KeyId::new(), domain::ids::SecretId::new())),
+            method: "GET",
+            endpoint: "/api/v1/me",
+            status: 200,
+            outcome: "allowed",
+            scope: None,
+            ip: "203.0.113.9".parse().unwrap(),
+            user_agent: "".into(),
+            latency_us: 1,
+        };
+        world.state.recorder.push(&row, false);
+    }
+    assert_eq!(world.me(&key).await.status, 200);
+    within_a_second("the first use is noted", async || {
+        store::get(&world.db, organization, key.id, Utc::now()).await.unwrap().key.last_use.is_some()
+    })
+    .await;
+    world.finish().await;
+    let calls: i64 = sqlx::query_scalar("select sum(calls)::bigint from usage_rollups where grain = 'day'")
+        .fetch_one(world.db.system())
+        .await
+        .unwrap();
+    assert_eq!(calls, others + 1, "nothing is lost at the end");
 }

@@ -4,7 +4,7 @@ use domain::{
     audit::{ACTIONS, AuditRow, sentence},
     time::Time,
 };
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::{
         Button, Chip, ChipRow, CursorPager, EmptyState, ErrorState, Icon, Select, Skeleton, TableWrap, TimeText,
     },
     error::AppError,
+    later::{late_page, load},
     url::encode,
 };
 
@@ -81,8 +82,15 @@ fn action_words(action: &str) -> String {
     }
 }
 
+late_page!(AuditRoute, "settings", page, preload);
+
+#[wasm_split(settings, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <AuditPage/> }.into_any())
+}
+
 #[component]
-pub fn AuditPage() -> impl IntoView {
+fn AuditPage() -> impl IntoView {
     let query = use_query_map();
     let filter = Memo::new(move |_| {
         query.with(|query| {
@@ -94,7 +102,7 @@ pub fn AuditPage() -> impl IntoView {
             }
         })
     });
-    let list = Resource::new(move || filter.get(), load_audit);
+    let list = load(move || filter.get(), load_audit);
     view! {
         <Title text="Audit log"/>
         <Transition fallback=|| view! { <Skeleton rows=8/> }>

@@ -5,7 +5,7 @@ use domain::{
     people::{Invitation, Member, Role},
     time::Time,
 };
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use leptos_router::{
     NavigateOptions,
@@ -21,6 +21,7 @@ use crate::{
     },
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load},
 };
 
 const HERE: &str = "/dashboard/settings/members";
@@ -138,8 +139,15 @@ pub async fn remove_member(person: String) -> Result<(), AppError> {
     }
 }
 
+late_page!(MembersRoute, "settings", page, preload);
+
+#[wasm_split(settings, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <MembersPage/> }.into_any())
+}
+
 #[component]
-pub fn MembersPage() -> impl IntoView {
+fn MembersPage() -> impl IntoView {
     let query = use_query_map();
     let panel = Memo::new(move |_| query.with(|query| query.get("panel").unwrap_or_default()));
     let person = Memo::new(move |_| query.with(|query| query.get("person").unwrap_or_default()));
@@ -148,7 +156,7 @@ pub fn MembersPage() -> impl IntoView {
     let withdraw = ServerAction::<WithdrawInvitation>::new();
     let role = ServerAction::<SetRole>::new();
     let remove = ServerAction::<RemoveMember>::new();
-    let list = Resource::new(|| (), |()| load_members());
+    let list = load(|| (), |()| load_members());
     // The new invitation appears in the list when its dialog is closed: read anew before, it would take the link away.
     Effect::new(move |_| {
         if panel.get().is_empty() && invite.value().with_untracked(|value| matches!(value, Some(Ok(_)))) {

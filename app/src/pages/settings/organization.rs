@@ -4,7 +4,7 @@ use domain::{
     people::{Organization, Role},
     time::Time,
 };
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::{
     },
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load},
     shell::use_frame,
 };
 
@@ -65,10 +66,17 @@ pub async fn switch_organization(organization: String) -> Result<(), AppError> {
     Ok(())
 }
 
+late_page!(OrganizationRoute, "settings", page, preload);
+
+#[wasm_split(settings, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <OrganizationPage/> }.into_any())
+}
+
 #[component]
-pub fn OrganizationPage() -> impl IntoView {
+fn OrganizationPage() -> impl IntoView {
     let rename = ServerAction::<RenameOrganization>::new();
-    let facts = Resource::new(|| (), |()| load_organization());
+    let facts = load(|| (), |()| load_organization());
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {
         if let Some(Ok(())) = rename.value().get() {

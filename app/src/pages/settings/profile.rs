@@ -1,7 +1,7 @@
 //! One's own account: name, password, and where one is signed in.
 
 use domain::{people::SignedIn, time::Time};
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{form::ActionForm, prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::{
     },
     error::AppError,
     flash::FormFlash,
+    later::{late_page, load},
     shell::use_frame,
 };
 
@@ -112,14 +113,21 @@ pub async fn end_other_sessions() -> Result<(), AppError> {
     }
 }
 
+late_page!(ProfileRoute, "settings", page, preload);
+
+#[wasm_split(settings, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <ProfilePage/> }.into_any())
+}
+
 #[component]
-pub fn ProfilePage() -> impl IntoView {
+fn ProfilePage() -> impl IntoView {
     let rename = ServerAction::<RenameMyself>::new();
     let password = ServerAction::<ChangePassword>::new();
     let end = ServerAction::<EndSession>::new();
     let end_others = ServerAction::<EndOtherSessions>::new();
-    let profile = Resource::new(|| (), |()| load_profile());
-    let sessions = Resource::new(|| (), |()| load_sessions());
+    let profile = load(|| (), |()| load_profile());
+    let sessions = load(|| (), |()| load_sessions());
     let password_changes = RwSignal::new(0u32);
     let (frame, toasts) = (use_frame(), use_toasts());
     Effect::new(move |_| {

@@ -15,9 +15,9 @@ use super::{
     data::{Change, ListPage, PanelPage, Revealed},
     query::Panel,
 };
-use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::session::{current, now};
+use crate::{error::AppError, later::Later};
 
 /// One page of the list.
 #[server(endpoint = "api_keys/list", input = Json)]
@@ -26,24 +26,23 @@ pub async fn list_keys(filter: KeyFilter) -> Result<ListPage, AppError> {
     let now = now();
     let list = domain::keys::store::list(me.db(), me.organization(), &filter, now).await?;
     Ok(ListPage {
-        list,
-        now,
         may_manage: me.viewer.role.may_manage_keys(),
         public_url: me.state.settings.public_url.clone(),
         problem: plain::take_problem().await?,
+        ..super::words::list_page(list, now)
     })
 }
 
 /// What an open dialog or sheet shows.
 #[server(endpoint = "api_keys/panel", input = Json)]
-pub async fn load_panel(panel: Panel) -> Result<PanelPage, AppError> {
+pub async fn load_panel(panel: Panel) -> Result<Later<PanelPage>, AppError> {
     let me = current().await?;
-    match panel {
-        Panel::Closed => Ok(PanelPage::Closed),
+    let page = match panel {
         Panel::Usage(id) => super::panels::usage(&me, id).await,
         Panel::History(id) => super::panels::history(&me, id).await,
         changing => super::panels::for_change(&me.manages_keys()?, changing).await,
-    }
+    }?;
+    Later::new(&page)
 }
 
 /// Makes a key. The answer is the only time that it is shown; `None` when the browser is sent to the card instead.

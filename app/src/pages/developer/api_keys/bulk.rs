@@ -1,9 +1,10 @@
 //! What can be done with the ticked rows. The bar shows once a row is ticked, by CSS alone, so that it works without
 //! script too: the boxes belong to this form.
 
-use leptos::{form::ActionForm, prelude::*};
+use leptos::{prelude::*, server_fn::ServerFn};
 
 use super::{
+    actions::ChangeKeys,
     context::{KeysPage, counted},
     data::Change,
     list::Selection,
@@ -30,11 +31,13 @@ pub fn BulkBar(selection: Selection) -> impl IntoView {
         view! {
             <button type="submit" class=class name="what" value=what.as_str() disabled=move || pending.get()
                 on:click=move |event| {
+                    event.prevent_default();
+                    let ids: Vec<_> = selection.get_untracked().into_iter().collect();
                     // The question needs no way to the server.
-                    let ids = selection.get_untracked();
                     if what == Change::AskRevoke && !ids.is_empty() {
-                        event.prevent_default();
-                        page.open(Panel::Revoke(ids.into_iter().collect()));
+                        page.open(Panel::Revoke(ids));
+                    } else {
+                        page.change(ids, what);
                     }
                 }
             >
@@ -45,7 +48,7 @@ pub fn BulkBar(selection: Selection) -> impl IntoView {
     };
     view! {
         <div class="bulk-bar" role="region" aria-label="Selected keys">
-            <ActionForm action=page.change attr:id=FORM attr:class="bulk-form">
+            <form id=FORM class="bulk-form" method="post" action=ChangeKeys::url()>
                 <input type="hidden" name="back" value=move || back.get()/>
                 <p class="bulk-count" role="status">{chosen}</p>
                 {button(Change::Enable, Icon::Play, "Enable", "button")}
@@ -58,7 +61,7 @@ pub fn BulkBar(selection: Selection) -> impl IntoView {
                 >
                     "Clear selection"
                 </button>
-            </ActionForm>
+            </form>
         </div>
     }
 }

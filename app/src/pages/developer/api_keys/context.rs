@@ -1,6 +1,6 @@
 //! What the parts of the page share.
 
-use domain::keys::KeyForm;
+use domain::{ids::KeyId, keys::KeyForm};
 use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
@@ -9,7 +9,7 @@ use leptos_router::{
 
 use super::{
     actions::{ChangeKeys, RetireOldSecret},
-    data::Revealed,
+    data::{Change, Revealed},
     query::{KeysQuery, Panel},
 };
 
@@ -74,6 +74,13 @@ impl KeysPage {
 
     pub fn go(self, to: &KeysQuery, replace: bool) {
         self.go.run((to.href(), replace));
+    }
+
+    /// Enables, disables or revokes keys; the page shows what came of it.
+    pub fn change(self, ids: Vec<KeyId>, what: Change) {
+        if !self.change.pending().get_untracked() {
+            self.change.dispatch(ChangeKeys { ids, what, back: self.back().get_untracked() });
+        }
     }
 
     pub fn open(self, panel: Panel) {

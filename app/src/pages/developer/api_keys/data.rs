@@ -5,23 +5,67 @@ use std::net::IpAddr;
 use domain::{
     audit::AuditRow,
     error::FieldError,
-    ids::KeyId,
-    keys::{ApiKeyRow, Caller, Environment, InUse, KeyForm, KeyList, KeyStats},
+    ids::{KeyId, PersonId},
+    keys::{ApiKeyRow, Caller, Environment, HourBar, InUse, KeyForm, KeyStats, Status},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::components::Moment;
+
 /// One page of the list, and what the page around it needs.
+///
+/// The rows are in words already. The browser then carries neither the calendar nor the rules behind them, which are a
+/// good part of its code otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListPage {
-    pub list: KeyList,
-    /// The server's clock when it answered.
-    pub now: Time,
+    pub rows: Vec<Row>,
+    /// Keys that match the filter, on all pages.
+    pub total: i64,
+    /// The number of the first row, from 1.
+    pub first_number: i64,
+    /// Cursor for `PageAt::Before`, when there is an earlier page.
+    pub previous: Option<String>,
+    /// Cursor for `PageAt::After`, when there is a later page.
+    pub next: Option<String>,
+    /// Everyone who created one of the organization's keys, for the filter.
+    pub creators: Vec<(PersonId, String)>,
+    /// Keys that end soon: id, name, and when.
+    pub expiring: Vec<(KeyId, String, String)>,
+    /// The organization has no key at all, revoked ones included.
+    pub none_yet: bool,
     /// Viewers look and change nothing.
     pub may_manage: bool,
     pub public_url: String,
     /// What could not be done, when it was tried without script.
     pub problem: Option<String>,
+}
+
+/// A key as its row shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub id: KeyId,
+    pub name: String,
+    pub description: String,
+    /// Of the environment "Test".
+    pub test: bool,
+    /// "Customer Support", "Custom"
+    pub group: String,
+    /// `bnc_live_7f9a…a3f1`
+    pub hint: String,
+    /// Label and name of each scope.
+    pub scopes: Vec<(String, String)>,
+    /// Words, and more of them for the hover.
+    pub limits: Vec<(String, Option<String>)>,
+    pub status: Status,
+    pub revoked: bool,
+    pub disabled: bool,
+    /// When, and from where.
+    pub last_use: Option<(Moment, String)>,
+    /// The last 24 hours, oldest first.
+    pub hours: Vec<HourBar>,
+    pub created: Moment,
+    pub created_by: String,
 }
 
 /// The create or edit form as it opens.
@@ -46,7 +90,6 @@ pub struct Used {
 /// What a dialog or sheet shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum PanelPage {
-    Closed,
     /// The form, and the name of the key that it duplicates.
     New(Box<FormPage>, Option<String>),
     Edit(Box<FormPage>, Box<Used>),

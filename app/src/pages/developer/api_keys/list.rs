@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use domain::{
     ids::KeyId,
     keys::{KeySort, StatusFilter},
-    time::{self, Time},
 };
 use leptos::prelude::*;
 
@@ -45,11 +44,11 @@ pub fn KeysList(list: ListResource) -> impl IntoView {
 #[component]
 fn Answer(query: KeysQuery, answer: ListPage) -> impl IntoView {
     let problem = answer.problem.clone();
-    let creators = answer.list.creators.clone();
-    let expiring = view! { <Expiring keys=answer.list.expiring.clone() now=answer.now may_manage=answer.may_manage/> };
-    let body = if answer.list.none_yet {
+    let creators = answer.creators.clone();
+    let expiring = view! { <Expiring keys=answer.expiring.clone() may_manage=answer.may_manage/> };
+    let body = if answer.none_yet {
         view! { <NothingYet public_url=answer.public_url.clone() may_manage=answer.may_manage/> }.into_any()
-    } else if answer.list.rows.is_empty() {
+    } else if answer.rows.is_empty() {
         view! { <NothingFound query=query.clone()/> }.into_any()
     } else {
         view! { <Rows query=query.clone() answer/> }.into_any()
@@ -64,7 +63,7 @@ fn Answer(query: KeysQuery, answer: ListPage) -> impl IntoView {
 
 /// Warns of keys that end within 14 days, while there is time to do something about it.
 #[component]
-fn Expiring(keys: Vec<(KeyId, String, Time)>, now: Time, may_manage: bool) -> impl IntoView {
+fn Expiring(keys: Vec<(KeyId, String, String)>, may_manage: bool) -> impl IntoView {
     const SHOWN: usize = 3;
     let page = KeysPage::get();
     let more = keys.len().saturating_sub(SHOWN);
@@ -72,8 +71,8 @@ fn Expiring(keys: Vec<(KeyId, String, Time)>, now: Time, may_manage: bool) -> im
         .iter()
         .take(SHOWN)
         .cloned()
-        .map(|(id, name, at)| {
-            let when = format!(" expires {}, on {}. ", time::relative(at, now), time::date(at, now));
+        .map(|(id, name, when)| {
+            let when = format!(" expires {when}. ");
             let href = page.href(Panel::Edit(id));
             view! {
                 <p>
@@ -145,18 +144,17 @@ fn NothingFound(query: KeysQuery) -> impl IntoView {
 
 #[component]
 fn Rows(query: KeysQuery, answer: ListPage) -> impl IntoView {
-    let ListPage { list, now, may_manage, .. } = answer;
+    let may_manage = answer.may_manage;
     let selection: Selection = RwSignal::new(BTreeSet::new());
-    let ids: BTreeSet<KeyId> =
-        list.rows.iter().filter(|row| row.key.revoked_at.is_none()).map(|row| row.key.id).collect();
+    let ids: BTreeSet<KeyId> = answer.rows.iter().filter(|row| !row.revoked).map(|row| row.id).collect();
     let caption = format!(
         "API keys, {} to {} of {}",
-        count(list.first_number),
-        count(list.first_number + i64::try_from(list.rows.len()).unwrap_or(0) - 1),
-        count(list.total)
+        count(answer.first_number),
+        count(answer.first_number + i64::try_from(answer.rows.len()).unwrap_or(0) - 1),
+        count(answer.total)
     );
-    let found = query.filter.hash.as_ref().and_then(|_| list.rows.first()).map(|row| {
-        let (name, status) = (row.key.name.clone(), row.status.clone());
+    let found = query.filter.hash.as_ref().and_then(|_| answer.rows.first()).map(|row| {
+        let (name, status) = (row.name.clone(), row.status.clone());
         view! {
             <Notice tone=Tone::Ok>
                 <p>"The pasted key is " <strong>{name}</strong> ". " {status.label} ": " {status.reason}</p>
@@ -172,12 +170,12 @@ fn Rows(query: KeysQuery, answer: ListPage) -> impl IntoView {
         <SortHead query=query.clone() by=KeySort::LastUsed label="Last used" class="c-used"/>
         <SortHead query=query.clone() by=KeySort::Created label="Created" class="c-created"/>
     };
-    let rows = list
+    let pager = view! { <KeysPager query list=&answer/> };
+    let rows = answer
         .rows
-        .iter()
-        .cloned()
-        .zip(list.first_number..)
-        .map(|(row, number)| view! { <KeyRow row number now may_manage selection/> })
+        .into_iter()
+        .zip(answer.first_number..)
+        .map(|(row, number)| view! { <KeyRow row number may_manage selection/> })
         .collect_view();
     view! {
         {found}
@@ -200,7 +198,7 @@ fn Rows(query: KeysQuery, answer: ListPage) -> impl IntoView {
             </TableWrap>
             {may_manage.then(|| view! { <BulkBar selection/> })}
         </div>
-        <KeysPager query list/>
+        {pager}
     }
 }
 

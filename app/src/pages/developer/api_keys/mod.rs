@@ -1,7 +1,7 @@
 //! The API Keys tab.
 //!
 //! - [`query`]: the page's state as its address; [`paste`]: a pasted key never gets into it
-//! - [`actions`]: the server functions; [`data`]: what they carry; `panels`, `plain`: their server side
+//! - [`actions`]: the server functions; [`data`]: what they carry; `panels`, `plain`, `words`: their server side
 //! - [`context`]: what the parts share
 //! - [`list`], [`row`], [`toolbar`], [`bulk`], [`pager`]: the table and what is around it
 //! - [`create`], [`edit`] with [`form_state`], [`form_fields`], [`throttle_preview`], [`permissions`]: the dialog
@@ -35,45 +35,97 @@ mod snippets;
 mod stats;
 mod throttle_preview;
 mod toolbar;
+#[cfg(feature = "ssr")]
+mod words;
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
+use leptos_router::LazyRoute;
 
 use self::{
     actions::{list_keys, load_panel},
     context::KeysPage,
-    data::PanelPage,
+    data::{PanelPage, Revealed},
     list::KeysList,
     query::Panel,
     reveal::{GoneDialog, RevealDialog},
     toolbar::Toolbar,
 };
 use crate::{
+    browser,
     components::{Dialog, ErrorState, use_toasts},
     error::AppError,
+    later::{Later, fetch_ahead, load_first, shown},
 };
+
+/// The route. The list is in the main file, since the console opens with it; what opens above it is in one of its own.
+pub struct ApiKeysRoute;
+
+impl LazyRoute for ApiKeysRoute {
+    fn data() -> Self {
+        Self
+    }
+
+    async fn view(_: Self) -> AnyView {
+        #[cfg(feature = "ssr")]
+        leave_pasted_key();
+        view! { <ApiKeysPage/> }.into_any()
+    }
+
+    async fn preload() {
+        // The server rendered the panel into the page: to take it over, its code must be there at once.
+        if browser::query().contains("panel=") {
+            _ = preload_panels().await;
+        }
+    }
+}
+
+/// A key that was searched for without script stands in the address. It must not stay there.
+#[cfg(feature = "ssr")]
+fn leave_pasted_key() {
+    let asked = leptos_router::hooks::use_location().search.get_untracked();
+    let understood = query::KeysQuery::parse(&asked);
+    if understood.filter.hash.is_some() && !asked.contains("hash=") {
+        crate::session::go(&understood.href());
+    }
+}
+
+/// What opens above the list.
+enum Open {
+    Answer(Later<PanelPage>),
+    /// The card of a key that was made just now.
+    Revealed(Revealed),
+}
+
+#[wasm_split(panels, wasm_split_path = leptos::wasm_split, preload(preload_panels), fallible)]
+fn panel_view(open: Open) -> Result<AnyView, AppError> {
+    Ok(match open {
+        Open::Answer(answer) => view! { <OpenPanel open=answer.read()?/> }.into_any(),
+        Open::Revealed(revealed) => view! { <RevealDialog revealed/> }.into_any(),
+    })
+}
 
 /// The list of keys, and whatever is open above it.
 #[component]
-pub fn ApiKeysPage() -> impl IntoView {
+fn ApiKeysPage() -> impl IntoView {
     let page = KeysPage::provide();
     let toasts = use_toasts();
     let panel = page.panel();
 
     // Made here and not inside the children that wait for them: a resource made there would hang the answer.
     let filter = Memo::new(move |_| page.query.with(|query| query.to_filter()));
-    let list = Resource::new_blocking(move || (filter.get(), page.list_version()), |(filter, _)| list_keys(filter));
-    let panel_page = Resource::new_blocking(
+    let list = load_first(move || (filter.get(), page.list_version()), |(filter, _)| list_keys(filter));
+    let panel_page = load_first(
         move || (panel.get(), page.panel_version()),
         move |(panel, _)| {
             // A card that the browser holds already is not asked for.
             let held = matches!(panel, Panel::Created(id) if page.revealed.with_untracked(|r| r.as_ref().is_some_and(|r| r.id == id)));
             async move {
-                match panel {
-                    Panel::Closed => Ok(PanelPage::Closed),
-                    _ if held => Ok(PanelPage::Closed),
-                    open => load_panel(open).await,
+                if held || panel == Panel::Closed {
+                    return Ok(None);
                 }
+                fetch_ahead(preload_panels());
+                load_panel(panel).await.map(Some)
             }
         },
     );
@@ -124,11 +176,16 @@ pub fn ApiKeysPage() -> impl IntoView {
             <Toolbar list/>
             <KeysList list/>
         </div>
-        {move || revealed().map(|revealed| view! { <RevealDialog revealed/> })}
+        {move || revealed().map(|revealed| Suspend::new(async move { shown(panel_view(Open::Revealed(revealed)).await) }))}
         <Transition>
             {move || Suspend::new(async move {
                 match panel_page.await {
-                    Ok(open) => view! { <OpenPanel open/> }.into_any(),
+                    Ok(None) => ().into_any(),
+                    Ok(Some(answer)) => {
+                        #[cfg(feature = "ssr")]
+                        crate::later::announce("panels");
+                        shown(panel_view(Open::Answer(answer)).await)
+                    }
                     Err(error) => view! { <PanelProblem error/> }.into_any(),
                 }
             })}
@@ -140,7 +197,6 @@ pub fn ApiKeysPage() -> impl IntoView {
 #[component]
 fn OpenPanel(open: PanelPage) -> impl IntoView {
     match open {
-        PanelPage::Closed => ().into_any(),
         PanelPage::New(form, copied_from) => view! { <create::CreateDialog form=*form copied_from/> }.into_any(),
         PanelPage::Edit(form, used) => view! { <edit::EditDialog form=*form used=*used/> }.into_any(),
         PanelPage::Regenerate(used, now) => view! { <regenerate::RegenerateDialog used=*used now/> }.into_any(),

@@ -1,13 +1,13 @@
 //! The way through the list. Pages are found by cursor, so that a list of any length turns its pages equally fast.
 
-use domain::keys::{KeyList, PageAt, list::PER_PAGE};
+use domain::keys::{PageAt, list::PER_PAGE};
 use leptos::prelude::*;
 
-use super::{context::count, query::KeysQuery};
+use super::{context::count, data::ListPage, query::KeysQuery};
 use crate::components::{Glyph, Icon};
 
 #[component]
-pub fn KeysPager(query: KeysQuery, list: KeyList) -> impl IntoView {
+pub fn KeysPager<'a>(query: KeysQuery, list: &'a ListPage) -> impl IntoView + use<> {
     let shown = i64::try_from(list.rows.len()).unwrap_or(0);
     let last_number = list.first_number + shown - 1;
     let per_page = i64::from(query.filter.per_page);

@@ -46,7 +46,7 @@ pub async fn for_change(me: &Current, panel: Panel) -> Result<PanelPage, AppErro
             no_store();
             Ok(PanelPage::Created(plain::take_revealed(me, id).await?, Box::new(row(me, id).await?)))
         }
-        Panel::Closed | Panel::Usage(_) | Panel::History(_) => Ok(PanelPage::Closed),
+        Panel::Closed | Panel::Usage(_) | Panel::History(_) => Err(AppError::NotFound.answered()),
     }
 }
 

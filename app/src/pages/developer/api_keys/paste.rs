@@ -1,6 +1,9 @@
 //! A key pasted into the search field: recognised here, hashed, and never sent or kept as it is.
 
 use domain::keys::{KeyHash, NotAKey, token};
+use leptos::wasm_split::wasm_split;
+
+use crate::error::AppError;
 
 /// A text with the shape of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,12 @@ pub fn find(text: &str) -> Option<Pasted> {
         Err(NotAKey::BadChecksum) => Some(Pasted { hash: KeyHash::of(word), whole: false }),
         Err(NotAKey::Malformed) => None,
     })
+}
+
+/// The same for the browser, which loads the hash and the checksum only for a text that [looks so](is_part_of_a_key).
+#[wasm_split(aids, wasm_split_path = leptos::wasm_split, preload(preload_paste), fallible)]
+pub fn find_here(text: String) -> Result<Option<Pasted>, AppError> {
+    Ok(find(&text))
 }
 
 /// So much of a key that it may not stand in an address, though not all of it (yet).

@@ -125,9 +125,15 @@ impl KeysQuery {
                 _ => {}
             }
         }
-        // Without script a whole key can arrive as search text. It goes no further than here.
+        // Without script a whole key can arrive as search text. It goes no further than here: the server sends the
+        // browser on to the address with its hash.
+        #[cfg(not(target_family = "wasm"))]
         if let Some(found) = paste::find(&filter.q) {
             filter.hash = Some(found.hash.to_hex());
+            filter.q.clear();
+        }
+        #[cfg(target_family = "wasm")]
+        if paste::is_part_of_a_key(&filter.q) {
             filter.q.clear();
         }
         filter.descending = descending.unwrap_or(filter.sort.starts_descending());

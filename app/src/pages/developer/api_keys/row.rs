@@ -1,29 +1,31 @@
 //! One key in the table.
 
 use domain::{
-    keys::{ApiKey, ApiKeyRow, Environment, HourBar, Status, StatusKind, scope::group_label},
-    throttle::ThrottleMode,
-    time::{self, Time},
+    ids::KeyId,
+    keys::{ApiKey, HourBar, Status, StatusKind},
+    time::Time,
 };
-use leptos::{ev, form::ActionForm, prelude::*};
+use leptos::{ev, prelude::*, server_fn::ServerFn};
 
 use super::{
+    actions::ChangeKeys,
     bulk,
-    context::{KeysPage, count, counted},
-    data::Change,
+    context::{KeysPage, count},
+    data::{Change, Row},
     list::Selection,
     query::Panel,
 };
-use crate::components::{Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Spark, TimeText, Tone};
+use crate::components::{
+    Badge, CopyButton, Glyph, Icon, Menu, MenuButton, MenuGap, MenuLink, Moment, MomentText, Spark, TimeText, Tone,
+};
 
 /// Badges that fit beside each other; the rest waits behind "+X more".
 const BADGES: usize = 2;
 
 #[component]
-pub fn KeyRow(row: ApiKeyRow, number: i64, now: Time, may_manage: bool, selection: Selection) -> impl IntoView {
+pub fn KeyRow(row: Row, number: i64, may_manage: bool, selection: Selection) -> impl IntoView {
     let page = KeysPage::get();
-    let id = row.key.id;
-    let revoked = row.key.revoked_at.is_some();
+    let Row { id, revoked, .. } = row;
     // A click on the row opens its detail; on a control in it, it is the control's.
     let open = move |event: ev::MouseEvent| {
         let inside = "a, button, input, label, form, time, [popover], [title]";
@@ -32,36 +34,38 @@ pub fn KeyRow(row: ApiKeyRow, number: i64, now: Time, may_manage: bool, selectio
             page.open(Panel::Usage(id));
         }
     };
-    let bars = row.hours;
-    let key = row.key;
+    let actions = may_manage.then(
+        || view! { <td class="c-actions"><Actions id name=row.name.clone() revoked disabled=row.disabled/></td> },
+    );
+    let copy = format!("Copy the hint of {}", row.name);
     view! {
         <tr class:revoked=revoked class:chosen=move || selection.with(|chosen| chosen.contains(&id)) on:click=open>
             {may_manage.then(|| view! {
-                <td class="c-select">{(!revoked).then(|| view! { <SelectBox name=key.name.clone() id selection/> })}</td>
+                <td class="c-select">{(!revoked).then(|| view! { <SelectBox name=row.name.clone() id selection/> })}</td>
             })}
             <td class="c-number num">{count(number)}</td>
-            <td class="c-name" data-label="Name"><Name key=key.clone()/></td>
+            <td class="c-name" data-label="Name"><Name id name=row.name.clone() test=row.test description=row.description group=row.group/></td>
             <td class="c-key" data-label="Key">
                 <span class="hint">
-                    <code>{key.hint.clone()}</code>
-                    <CopyButton text=key.hint.clone() label=format!("Copy the hint of {}", key.name) bare=true kind=crate::components::ButtonKind::Quiet/>
+                    <code>{row.hint.clone()}</code>
+                    <CopyButton text=row.hint label=copy bare=true kind=crate::components::ButtonKind::Quiet/>
                 </span>
             </td>
-            <td class="c-permissions" data-label="Permissions"><Permissions key=key.clone()/></td>
-            <td class="c-limits" data-label="Limits"><Limits key=key.clone() now/></td>
+            <td class="c-permissions" data-label="Permissions"><Permissions id name=row.name scopes=row.scopes/></td>
+            <td class="c-limits" data-label="Limits"><Limits lines=row.limits/></td>
             <td class="c-status" data-label="Status"><StatusBadge status=row.status/></td>
-            <td class="c-used" data-label="Last used"><LastUsed key=key.clone() bars now/></td>
+            <td class="c-used" data-label="Last used"><LastUsed last_use=row.last_use bars=row.hours/></td>
             <td class="c-created" data-label="Created">
-                <TimeText at=key.created_at now/>
-                <span class="second">{key.created_by_name.clone()}</span>
+                <MomentText moment=row.created/>
+                <span class="second">{row.created_by}</span>
             </td>
-            {may_manage.then(|| view! { <td class="c-actions"><Actions key=key.clone()/></td> })}
+            {actions}
         </tr>
     }
 }
 
 #[component]
-fn SelectBox(name: String, id: domain::ids::KeyId, selection: Selection) -> impl IntoView {
+fn SelectBox(name: String, id: KeyId, selection: Selection) -> impl IntoView {
     view! {
         <label class="checkbox bare">
             <input
@@ -82,14 +86,12 @@ fn SelectBox(name: String, id: domain::ids::KeyId, selection: Selection) -> impl
 }
 
 #[component]
-fn Name(key: ApiKey) -> impl IntoView {
+fn Name(id: KeyId, name: String, test: bool, description: String, group: String) -> impl IntoView {
     let page = KeysPage::get();
-    let group = group_label(key.scope_group.as_deref(), key.scopes);
-    let description = key.description.clone();
     view! {
         <span class="key-name">
-            <a href=page.href(Panel::Usage(key.id)) data-noscroll="true"><bdi>{key.name.clone()}</bdi></a>
-            {(key.environment == Environment::Test).then(|| view! { <Badge tone=Tone::Info>"Test"</Badge> })}
+            <a href=page.href(Panel::Usage(id)) data-noscroll="true"><bdi>{name}</bdi></a>
+            {test.then(|| view! { <Badge tone=Tone::Info>"Test"</Badge> })}
         </span>
         {(!description.is_empty()).then(|| view! { <span class="second" title=description.clone()>{description.clone()}</span> })}
         <span class="second">{group}</span>
@@ -98,17 +100,13 @@ fn Name(key: ApiKey) -> impl IntoView {
 
 /// The first two, and the rest in a popover.
 #[component]
-pub fn Permissions(key: ApiKey) -> impl IntoView {
-    let hidden = key.scopes.len().saturating_sub(BADGES);
-    let first = key.scopes.iter().take(BADGES).map(|scope| view! { <Badge>{scope.label()}</Badge> }).collect_view();
+fn Permissions(id: KeyId, name: String, scopes: Vec<(String, String)>) -> impl IntoView {
+    let hidden = scopes.len().saturating_sub(BADGES);
+    let mut scopes = scopes.into_iter();
+    let first = scopes.by_ref().take(BADGES).map(|(label, _)| view! { <Badge>{label}</Badge> }).collect_view();
     let rest = (hidden > 0).then(|| {
-        let items = key
-            .scopes
-            .iter()
-            .skip(BADGES)
-            .map(|scope| view! { <li><span>{scope.label()}</span> <code>{scope.as_str()}</code></li> })
-            .collect_view();
-        let (name, id) = (key.name.clone(), key.id);
+        let items =
+            scopes.map(|(label, name)| view! { <li><span>{label}</span> <code>{name}</code></li> }).collect_view();
         view! {
             <Menu id=format!("more-{id}") label=format!("More permissions of {name}") text=format!("+{hidden} more") icon=Icon::ChevronDown>
                 <ul class="scope-list">{items}</ul>
@@ -119,36 +117,7 @@ pub fn Permissions(key: ApiKey) -> impl IntoView {
 }
 
 #[component]
-fn Limits(key: ApiKey, now: Time) -> impl IntoView {
-    let mut lines: Vec<(String, Option<String>)> = vec![];
-    if let Some(limit) = key.rate_limit {
-        lines.push((format!("{}/h", count(limit)), None));
-    }
-    if key.throttle.mode != ThrottleMode::Off {
-        let word = match key.throttle.mode {
-            ThrottleMode::Off => "Off",
-            ThrottleMode::Fixed { .. } => "Fixed delay",
-            ThrottleMode::Random { .. } => "Random delay",
-            ThrottleMode::Smart { .. } => "Smart delay",
-        };
-        let full =
-            format!("{}; at most {} messages waiting", key.throttle.mode.sentence(), count(key.throttle.max_queue));
-        lines.push((word.to_owned(), Some(full)));
-    }
-    match key.allowed_ips.as_slice() {
-        [] => {}
-        nets => {
-            let shown: Vec<_> = nets.iter().take(12).map(domain::keys::form::show_net).collect();
-            let more = nets.len().saturating_sub(shown.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let n = i64::try_from(nets.len()).unwrap_or(i64::MAX);
-            lines.push((counted(n, "IP", "IPs"), Some(format!("{}{more}", shown.join(", ")))));
-        }
-    }
-    if let Some(at) = key.expires_at {
-        let verb = if at <= now { "ended" } else { "ends" };
-        lines.push((format!("{verb} {}", at.format("%-d %b %Y")), Some(time::exact(at))));
-    }
+fn Limits(lines: Vec<(String, Option<String>)>) -> impl IntoView {
     if lines.is_empty() {
         return view! { <span class="none" title="No limits">"—"</span> }.into_any();
     }
@@ -173,20 +142,15 @@ pub fn StatusBadge(status: Status) -> impl IntoView {
 }
 
 #[component]
-fn LastUsed(key: ApiKey, bars: Vec<HourBar>, now: Time) -> impl IntoView {
-    let used = match key.last_use {
-        Some(used) => {
-            let ip = used.ip.map_or_else(|| "unknown address".to_owned(), |ip| ip.to_string());
-            let agent = if used.user_agent.is_empty() { "no user agent".to_owned() } else { used.user_agent };
-            let from = format!("{} · {ip} · {agent}", time::exact(used.at));
-            view! {
-                <span class="used" title=from.clone()>
-                    <TimeText at=used.at now/>
-                    <span class="sr-only">{format!(", from {from}")}</span>
-                </span>
-            }
-            .into_any()
+fn LastUsed(last_use: Option<(Moment, String)>, bars: Vec<HourBar>) -> impl IntoView {
+    let used = match last_use {
+        Some((moment, from)) => view! {
+            <span class="used" title=from.clone()>
+                <MomentText moment/>
+                <span class="sr-only">{format!(", from {from}")}</span>
+            </span>
         }
+        .into_any(),
         None => view! { <span class="none">"Never"</span> }.into_any(),
     };
     view! {
@@ -196,15 +160,10 @@ fn LastUsed(key: ApiKey, bars: Vec<HourBar>, now: Time) -> impl IntoView {
 }
 
 #[component]
-fn Actions(key: ApiKey) -> impl IntoView {
+fn Actions(id: KeyId, name: String, revoked: bool, disabled: bool) -> impl IntoView {
     let page = KeysPage::get();
-    let id = key.id;
-    let revoked = key.revoked_at.is_some();
-    let (what, icon, words) = if key.disabled_at.is_some() {
-        (Change::Enable, Icon::Play, "Enable")
-    } else {
-        (Change::Disable, Icon::Pause, "Disable")
-    };
+    let (what, icon, words) =
+        if disabled { (Change::Enable, Icon::Play, "Enable") } else { (Change::Disable, Icon::Pause, "Disable") };
     let href = move |panel| page.href(panel);
     let to_change = (!revoked).then(|| {
         view! {
@@ -214,12 +173,19 @@ fn Actions(key: ApiKey) -> impl IntoView {
     let toggle = (!revoked).then(|| {
         let back = page.back();
         view! {
-            <ActionForm action=page.change>
+            <form
+                method="post"
+                action=ChangeKeys::url()
+                on:submit=move |event| {
+                    event.prevent_default();
+                    page.change(vec![id], what);
+                }
+            >
                 <input type="hidden" name="ids[]" value=id.to_string()/>
                 <input type="hidden" name="what" value=what.as_str()/>
                 <input type="hidden" name="back" value=move || back.get()/>
                 <MenuButton icon submit=true>{words}</MenuButton>
-            </ActionForm>
+            </form>
             <MenuLink href=href(Panel::Regenerate(id)) icon=Icon::Refresh>"Regenerate"</MenuLink>
         }
     });
@@ -230,7 +196,7 @@ fn Actions(key: ApiKey) -> impl IntoView {
         }
     });
     view! {
-        <Menu id=format!("menu-{id}") label=format!("Actions for {}", key.name)>
+        <Menu id=format!("menu-{id}") label=format!("Actions for {name}")>
             <MenuLink href=href(Panel::Usage(id)) icon=Icon::Chart>"View usage stats"</MenuLink>
             {to_change}
             <MenuLink href=href(Panel::New(Some(id))) icon=Icon::Copy>"Duplicate"</MenuLink>

@@ -6,20 +6,20 @@ use domain::{
     ids::PersonId,
     keys::{Environment, SCOPES, StatusFilter},
 };
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 
 use super::{
     context::{KeysPage, counted},
     data::ListPage,
-    paste,
+    paste::{self, Pasted},
     query::{KeysQuery, PATH, Panel},
 };
 use crate::{
-    components::{ButtonKind, Chip, ChipRow, Glyph, Icon, LinkButton, Menu, Notice, SearchInput, Tone},
-    error::AppError,
+    components::{ButtonKind, Chip, ChipRow, Glyph, Icon, LinkButton, Menu, Notice, SearchInput, Tone, use_toasts},
+    later::Loaded,
 };
 
-pub type ListResource = Resource<Result<ListPage, AppError>>;
+pub type ListResource = Loaded<ListPage>;
 
 #[component]
 pub fn Toolbar(list: ListResource) -> impl IntoView {
@@ -48,21 +48,23 @@ pub fn Toolbar(list: ListResource) -> impl IntoView {
 #[component]
 fn SearchForm(mistyped: RwSignal<bool>) -> impl IntoView {
     let page = KeysPage::get();
+    let toasts = use_toasts();
     let start = page.query.with_untracked(|query| query.filter.q.clone());
     let text = RwSignal::new(start.clone());
     // What the address says as far as this field knows: tells typing apart from "back" and from chips.
     let applied = StoredValue::new(start);
 
     let apply = move || {
-        let typed = text.get_untracked().trim().to_owned();
+        // The page may have been left while this waited.
+        let Some(typed) = text.try_get_untracked() else { return };
+        let typed = typed.trim().to_owned();
         if paste::is_part_of_a_key(&typed) || page.query.with_untracked(|query| query.filter.q == typed) {
             return;
         }
         applied.set_value(typed.clone());
         page.go(&page.query.get_untracked().filtered(|filter| filter.q = typed), true);
     };
-    let take_key = move || {
-        let Some(pasted) = text.with_untracked(|text| paste::find(text)) else { return false };
+    let show_found = move |pasted: Pasted| {
         text.set(String::new());
         applied.set_value(String::new());
         mistyped.set(!pasted.whole);
@@ -71,6 +73,24 @@ fn SearchForm(mistyped: RwSignal<bool>) -> impl IntoView {
                 page.query.get_untracked().cleared().filtered(|filter| filter.hash = Some(pasted.hash.to_hex()));
             page.go(&found, false);
         }
+    };
+    let take_key = move || {
+        let typed = text.get_untracked();
+        if !paste::is_part_of_a_key(&typed) {
+            return false;
+        }
+        mistyped.set(false);
+        spawn_local(async move {
+            let found = paste::find_here(typed.clone()).await;
+            // Something else stands there by now, or nothing any more.
+            if text.try_get_untracked().as_ref() != Some(&typed) {
+                return;
+            }
+            match found {
+                Ok(found) => _ = found.map(show_found),
+                Err(error) => toasts.bad(error.to_string()),
+            }
+        });
         true
     };
 
@@ -124,7 +144,7 @@ fn SearchForm(mistyped: RwSignal<bool>) -> impl IntoView {
 #[component]
 fn Filters(query: KeysQuery, answer: ListPage) -> impl IntoView {
     let page = KeysPage::get();
-    let ListPage { list, may_manage, .. } = answer;
+    let may_manage = answer.may_manage;
     let f = &query.filter;
 
     let status = choice("Any but revoked", f.status.is_none(), query.filtered(|f| f.status = None));
@@ -147,7 +167,7 @@ fn Filters(query: KeysQuery, answer: ListPage) -> impl IntoView {
     ]
     .map(|(words, on, to)| choice(words, on, to))
     .collect_view();
-    let creators = list
+    let creators = answer
         .creators
         .iter()
         .map(|(id, name)| {
@@ -166,7 +186,7 @@ fn Filters(query: KeysQuery, answer: ListPage) -> impl IntoView {
             <Menu id="filter-more" label="More filters" text="More" icon=Icon::ChevronDown>{others} {creators}</Menu>
         </div>
         <div class="toolbar-end">
-        <p class="toolbar-count" role="status">{counted(list.total, "key", "keys")}</p>
+        <p class="toolbar-count" role="status">{counted(answer.total, "key", "keys")}</p>
         <LinkButton
             href=query.export_href()
             kind=ButtonKind::Quiet

@@ -1,0 +1,65 @@
+//! Short texts of headers, put together without taking memory.
+
+use http::HeaderValue;
+
+/// Up to `N` characters. What does not fit is left out; callers choose `N` for the longest case.
+pub(super) struct Ascii<const N: usize> {
+    text: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Ascii<N> {
+    pub fn new() -> Self {
+        Self { text: [0; N], length: 0 }
+    }
+
+    pub fn text(mut self, text: &str) -> Self {
+        self.add(text.as_bytes());
+        self
+    }
+
+    pub fn number(mut self, mut number: u64) -> Self {
+        // The longest, 2⁶⁴ − 1, has twenty digits.
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.add(&digits[first..]);
+        self
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let room = &mut self.text[self.length..];
+        let fits = bytes.len().min(room.len());
+        room[..fits].copy_from_slice(&bytes[..fits]);
+        self.length += fits;
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
+    /// `None` for what no header may hold, such as a line's end.
+    pub fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.as_bytes()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puts_texts_and_numbers_together() {
+        let text = Ascii::<64>::new().text("a=").number(0).text(";b=").number(u64::MAX).text(";c=").number(1_000);
+        assert_eq!(text.as_bytes(), b"a=0;b=18446744073709551615;c=1000");
+        assert_eq!(text.header().unwrap(), "a=0;b=18446744073709551615;c=1000");
+        assert_eq!(Ascii::<3>::new().text("ab").number(1_234).as_bytes(), b"ab1");
+    }
+}
