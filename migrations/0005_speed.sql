@@ -20,3 +20,7 @@ create trigger organizations_changed after update of name on organizations
 
 -- Who created keys: the list offers them as a filter.
 create index api_keys_creators on api_keys (organization_id, created_by_name, created_by) where created_by is not null;
+
+-- Every call is an entry here, and a key belongs to one organization: half as long an entry finds the same.
+drop index request_log_key;
+create index request_log_key on request_log (key_id, at);

@@ -48,7 +48,7 @@ const compress = (folder) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) {
       compress(path);
-    } else if (path.endsWith(".d.ts")) {
+    } else if (path.endsWith(".ts")) {
       // Nobody's types.
       rmSync(path);
     } else if (!/\.(br|gz)$/.test(path)) {

@@ -151,6 +151,7 @@ pub(super) struct Running {
     user_agent: Option<HeaderValue>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large one is nearly every call, and a box would cost each of them")]
 enum Answer {
     Handler(RouteFuture<Infallible>),
     /// The handler is not asked.
