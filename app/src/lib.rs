@@ -7,7 +7,7 @@
 //! - [`error`]: what can go wrong, in words that may be shown
 //! - [`flash`]: what survives a redirect
 //! - [`later`]: what the browser loads only when it is needed
-//! - `session` (server only): who is calling
+//! - `session` (server only): who is calling; `outside`: what the pages ask of providers
 
 #![recursion_limit = "256"]
 
@@ -16,6 +16,8 @@ pub mod components;
 pub mod error;
 pub mod flash;
 pub mod later;
+#[cfg(feature = "ssr")]
+pub mod outside;
 pub mod pages;
 pub mod routes;
 #[cfg(feature = "ssr")]

@@ -14,7 +14,7 @@ use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 use tower_sessions::Session;
 
-use crate::error::AppError;
+use crate::{error::AppError, outside::Outside};
 
 /// What the pages need of the server; given as context to every page and server function.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub struct AppState {
     pub sealer: Sealer,
     pub hasher: Hasher,
     pub settings: Arc<Settings>,
+    pub outside: Arc<dyn Outside>,
 }
 
 /// Settings that show on pages.
@@ -179,6 +180,14 @@ impl Current {
     /// Refuses those who may only look.
     pub fn manages_keys(self) -> Result<Self, AppError> {
         self.needs(Role::may_manage_keys, "Your role is Viewer. A developer, admin or owner can change keys.")
+    }
+
+    /// Refuses those who may only look.
+    pub fn manages_integrations(self) -> Result<Self, AppError> {
+        self.needs(
+            Role::may_manage_keys,
+            "Your role is Viewer. A developer, admin or owner can change instances and webhook endpoints.",
+        )
     }
 
     /// Refuses those who may not manage members and the organization.

@@ -118,6 +118,24 @@ id!(/// An invitation into an organization.
     InvitationId, "inv");
 id!(/// A connected WhatsApp number.
     InstanceId, "ins");
+id!(/// An outbound message.
+    MessageId, "msg");
+id!(/// A message that somebody wrote to us.
+    InboundId, "inm");
+id!(/// A conversation with one contact on one instance.
+    ConversationId, "cnv");
+id!(/// A template of an instance.
+    TemplateId, "tpl");
+id!(/// A webhook endpoint.
+    EndpointId, "whk");
+id!(/// Something that happened.
+    EventId, "evt");
+id!(/// One event for one webhook endpoint.
+    DeliveryId, "dlv");
+id!(/// One HTTP try of a delivery.
+    AttemptId, "att");
+id!(/// A background job.
+    JobId, "job");
 id!(/// One API call, as in the header `X-Request-Id`.
     RequestId, "req");
 

@@ -7,6 +7,7 @@ import { bouncer } from "./server";
 import * as where from "./where";
 
 export const keysPath = "/dashboard/developer/api-keys";
+export const integrationsPath = "/dashboard/developer/integrations";
 /** A key in full, as it is shown once. */
 export const wholeKey = /^bnc_(live|test)_[0-9A-Za-z]{38}$/;
 
@@ -71,6 +72,31 @@ export async function makeKey(by: APIRequestContext, name: string, over: Record<
   const answer = await send(by, "api_keys/create", { form: keyForm(name, over), ...(scopes.length ? { scopes } : {}) });
   expect(answer.status(), await answer.text()).toBe(200);
   return (await answer.json()) as Revealed;
+}
+
+export interface Named {
+  id: string;
+  name: string;
+}
+
+/** Makes an instance without the dialog; the sandbox unless said otherwise. */
+export async function makeInstance(by: APIRequestContext, name: string, over: Record<string, string> = {}): Promise<Named> {
+  const answer = await send(by, "instances/create", { form: { submission: randomUUID(), name, provider: "sandbox", ...over } });
+  expect(answer.status(), await answer.text()).toBe(200);
+  return { id: ((await answer.json()) as { id: string }).id, name };
+}
+
+export interface EndpointMade {
+  id: string;
+  secret: string;
+}
+
+/** Makes a webhook endpoint without the dialog. */
+export async function makeEndpoint(by: APIRequestContext, url: string, over: Record<string, string> = {}, events: readonly string[] = ["*"]): Promise<EndpointMade> {
+  const form = { url, description: "", environment: "", headers: "", concurrency: "10", rate_limit: "", ...over };
+  const answer = await send(by, "webhooks/create", { form, events });
+  expect(answer.status(), await answer.text()).toBe(200);
+  return (await answer.json()) as EndpointMade;
 }
 
 export type Change = "enable" | "disable" | "revoke";

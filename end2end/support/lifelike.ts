@@ -1,6 +1,6 @@
 // An organization as it looks after some months: for the pictures, and for whatever should be seen with data in it.
 import type { APIRequestContext } from "@playwright/test";
-import { changeKeys, join, makeKey, newOrganization, newPerson, type Person, type Revealed, send, signedIn, stranger } from "./console";
+import { changeKeys, join, makeEndpoint, makeInstance, makeKey, newOrganization, newPerson, type Person, type Revealed, send, signedIn, stranger } from "./console";
 import { sql } from "./server";
 import * as where from "./where";
 
@@ -9,6 +9,9 @@ export interface Lifelike {
   /** Signed in as the owner. */
   by: APIRequestContext;
   keys: Map<string, Revealed>;
+  /** Ids by name, and by URL. */
+  instances: Map<string, string>;
+  endpoints: Map<string, string>;
 }
 
 interface Sketch {
@@ -67,8 +70,76 @@ export async function lifelike(name: string): Promise<Lifelike> {
   for (let i = 0; i < 3; i++) await call("Chatbot handover", "python-requests/2.32.5");
   await call("WooCommerce Graz", "WooCommerce/10.3 (WordPress 6.9)");
   await program.dispose();
-  if (!where.external) await past(owner.email);
-  return { owner, by, keys };
+  const { instances, endpoints } = await integrations(by, keys);
+  if (!where.external) {
+    await past(owner.email);
+    await pastOfIntegrations(instances, endpoints);
+  }
+  return { owner, by, keys, instances, endpoints };
+}
+
+/** Three numbers and three receivers, with a queue that somebody has paused. */
+async function integrations(by: APIRequestContext, keys: Map<string, Revealed>) {
+  const instances = new Map<string, string>();
+  const endpoints = new Map<string, string>();
+  const add = async (name: string, over: Record<string, string> = {}) => instances.set(name, (await makeInstance(by, name, over)).id);
+  await add("Rehearsal");
+  await add("Newsletter", { provider: "cloud_api", phone_number_id: "106540352242922", business_account_id: "102290129340398", access_token: "EAAG-lifelike", app_secret: "lifelike-secret", verify_token: "lifelike-token" });
+  await add("Support Graz", { provider: "waha", waha_url: "https://waha.acme.example", session: "default", api_key: "lifelike" });
+  const paused = instances.get("Rehearsal")!;
+  await send(by, "instances/change", { id: paused, what: "pause" });
+  const program = await stranger();
+  for (const [i, last] of ["01", "77", "13", "42", "02", "58"].entries()) {
+    const answer = await program.post(`${where.url}/api/v1/messages/send`, {
+      data: { instanceId: paused, to: `+43660123${4500 + i * 37}${last}`.slice(0, 14), message: `Your order 20${i}4 is on its way.` },
+      headers: { authorization: `Bearer ${keys.get("n8n order workflow")!.key}` },
+    });
+    if (answer.status() !== 202) throw new Error(await answer.text());
+  }
+  await program.dispose();
+  // Last, so that nothing of this is sent to addresses that do not exist.
+  for (const [url, description, events] of [
+    ["https://crm.acme.example/hooks/whatsapp", "Replies into the CRM", ["message.received", "instance.status", "template.category_changed"]],
+    ["https://n8n.acme.example/webhook/7c1f0a52-order-tracking", "Order tracking", ["message.*"]],
+    ["https://shop.acme.example/wp-json/bouncer/v1/events", "", ["*"]],
+  ] as const) {
+    endpoints.set(url, (await makeEndpoint(by, url, { description }, events)).id);
+  }
+  return { instances, endpoints };
+}
+
+/** What providers and receivers would have said, had there been any. */
+async function pastOfIntegrations(instances: Map<string, string>, endpoints: Map<string, string>): Promise<void> {
+  const uuid = (id: string) => `(${text(uuidOf(id))})::uuid`;
+  const [support, newsletter] = [instances.get("Support Graz")!, instances.get("Newsletter")!];
+  const [crm, n8n, shop] = [...endpoints.values()] as [string, string, string];
+  const hours = (endpoint: string, succeeded: number, failed: number) =>
+    [[true, succeeded] as const, [false, failed] as const]
+      .filter(([, count]) => count > 0)
+      .map(
+        ([good, count]) => `insert into webhook_hours (endpoint_id, organization_id, hour, succeeded, bucket, count)
+          select w.id, w.organization_id, at, ${good}, 19 + (extract(hour from at)::int % 4), ${count}
+          from webhook_endpoints w, generate_series(date_trunc('hour', now()) - interval '22 hours', date_trunc('hour', now()), interval '1 hour') as at
+          where w.id = ${uuid(endpoint)} on conflict do nothing`,
+      );
+  const statements = [
+    `update instances set status = 'connected', status_detail = 'WORKING', phone = '436601234567', status_at = now() - interval '9 days' where id = ${uuid(support)}`,
+    `update instances set status = 'failed', status_detail = 'OAuthException 190: Error validating access token: Session has expired.', phone = '43316123456', status_at = now() - interval '3 hours' where id = ${uuid(newsletter)}`,
+    `update queues set paused_at = null, paused_by = null, paused_reason = '' where instance_id = ${uuid(support)}`,
+    `update webhook_endpoints set last_success_at = now() - interval '2 minutes', last_attempt_at = now() - interval '2 minutes' where id = ${uuid(shop)}`,
+    `update webhook_endpoints set last_success_at = now() - interval '26 hours', last_attempt_at = now() - interval '14 minutes', failing_since = now() - interval '25 hours', failures = 31, last_error = 'n8n.acme.example answered 502.' where id = ${uuid(n8n)}`,
+    `update webhook_endpoints set last_success_at = now() - interval '12 days', last_attempt_at = now() - interval '7 days', disabled_at = now() - interval '7 days', disabled_by = 'failures' where id = ${uuid(crm)}`,
+    ...hours(shop, 212, 0),
+    ...hours(n8n, 0, 2),
+  ];
+  await sql(where.dataDir, `begin;\n${statements.join(";\n")};\ncommit;`);
+}
+
+/** The UUID in an id: its 26 characters are 128 bits in Crockford's base 32. */
+function uuidOf(id: string): string {
+  const digits = "0123456789abcdefghjkmnpqrstvwxyz";
+  const bits = [...id.split("_")[1]!].reduce((sum, c) => (sum << 5n) | BigInt(digits.indexOf(c)), 0n);
+  return bits.toString(16).padStart(32, "0");
 }
 
 const text = (value: string) => `'${value.replaceAll("'", "''")}'`;

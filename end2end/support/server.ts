@@ -24,6 +24,9 @@ export function environment({ url, dataDir, env }: Pick<Options, "url" | "dataDi
     BOUNCER_METRICS_ADDR: "off",
     // Real hashes take a good part of a second in a debug build, on purpose.
     BOUNCER_CHEAP_PASSWORDS: "true",
+    // Receivers and providers of the tests run beside them.
+    BOUNCER_ALLOW_PRIVATE_WEBHOOKS: "127.0.0.0/8",
+    BOUNCER_ALLOW_PRIVATE_PROVIDERS: "127.0.0.0/8",
     LEPTOS_OUTPUT_NAME: "bouncer",
     LEPTOS_SITE_ROOT: where.site,
     LEPTOS_SITE_PKG_DIR: "pkg",

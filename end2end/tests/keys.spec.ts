@@ -235,7 +235,7 @@ test("the reveal card shows the key once, in every form, and asks before it is l
   const forms: [string, string][] = [
     [".env", `BOUNCER_API_KEY=${key}`],
     ["cURL", `curl ${where.url}/api/v1/me`],
-    ["JavaScript", `headers: { Authorization: "Bearer ${key}" }`],
+    ["JavaScript", `"Authorization": "Bearer ${key}"`],
     ["n8n", '"type": "n8n-nodes-base.httpRequest"'],
   ];
   for (const [tab, text] of forms) {

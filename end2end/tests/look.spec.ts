@@ -2,9 +2,10 @@
 // pictures, and the keyboard.
 import { mkdirSync } from "node:fs";
 import type { BrowserContext, Page } from "@playwright/test";
-import { browserOf, card, choose, invite, keysPath, newOrganization, rowOf, step } from "../support/console";
+import { browserOf, card, choose, integrationsPath, invite, keysPath, makeInstance, newOrganization, rowOf, send, signedIn, step } from "../support/console";
 import { checkAccessibility, checkWidths, chooseTheme, expect, hydrated, open, picture, test, themes, unique, watch } from "../support/fixtures";
 import { type Lifelike, lifelike } from "../support/lifelike";
+import { Receiver, Waha } from "../support/outside";
 import * as where from "../support/where";
 
 test.describe.configure({ mode: "parallel" });
@@ -25,6 +26,8 @@ test.afterAll(async () => {
 });
 
 const key = (name: string) => shop.keys.get(name)!.id;
+const instance = (name: string) => shop.instances.get(name)!;
+const endpoint = (part: string) => [...shop.endpoints].find(([url]) => url.includes(part))![1];
 const settings = "/dashboard/settings";
 
 interface State {
@@ -33,6 +36,8 @@ interface State {
   /** What to do on the page before it is looked at. */
   then?: (page: Page) => Promise<void>;
   status?: number;
+  /** Statuses that `then` provokes. */
+  allow?: number[];
   signedOut?: true;
 }
 
@@ -84,6 +89,51 @@ const states: State[] = [
   { name: "history", path: () => `${keysPath}?panel=history&key=${key("Newsletter sender")}` },
   { name: "shown-once", path: () => `${keysPath}?panel=created&key=${key("Zapier leads")}` },
   { name: "no-such-key", path: () => `${keysPath}?panel=usage&key=key_01h455vb4pex5vsknk084sn02q`, status: 404 },
+  { name: "create-instances", path: () => `${keysPath}?panel=new`, then: async (page) => {
+    const dialog = page.getByRole("dialog");
+    await step(dialog, "Permissions");
+    await dialog.getByText("Advanced settings").click();
+    await card(dialog, "Some");
+    await dialog.getByRole("checkbox", { name: "Support Graz" }).check();
+    await dialog.getByLabel("Issue an API secret").check();
+    await dialog.getByLabel("Issue an API secret").scrollIntoViewIfNeeded();
+  } },
+  { name: "edit-api-secret", path: () => `${keysPath}?panel=edit&key=${key("WooCommerce Graz")}`, then: async (page) => {
+    await step(page.getByRole("dialog"), "Permissions");
+    await page.getByRole("button", { name: "Issue API secret" }).scrollIntoViewIfNeeded();
+  } },
+  { name: "integrations", path: () => integrationsPath, then: (page) => expect(page.locator(".integrations tbody tr")).toHaveCount(6) },
+  { name: "integrations-menu", path: () => integrationsPath, then: async (page) => {
+    await page.getByRole("button", { name: "Actions for Support Graz" }).click();
+    await expect(page.getByRole("group", { name: "Actions for Support Graz" })).toBeVisible();
+  } },
+  { name: "instance-new", path: () => `${integrationsPath}?panel=new-instance`, then: (page) => page.getByLabel("Name", { exact: true }).fill("Support Graz") },
+  { name: "instance-new-waha", path: () => `${integrationsPath}?panel=new-instance`, then: (page) => card(page.getByRole("dialog"), "WAHA") },
+  { name: "instance-new-cloud", path: () => `${integrationsPath}?panel=new-instance`, then: (page) => card(page.getByRole("dialog"), "WhatsApp Cloud API") },
+  { name: "instance-new-errors", path: () => `${integrationsPath}?panel=new-instance`, then: async (page) => {
+    const dialog = page.getByRole("dialog");
+    await card(dialog, "WAHA");
+    await dialog.getByRole("button", { name: "Add instance" }).click();
+    await expect(dialog.locator("#instance-name-note .error")).toBeVisible();
+  }, allow: [422] },
+  { name: "instance-edit", path: () => `${integrationsPath}?panel=edit-instance&id=${instance("Newsletter")}` },
+  { name: "instance", path: () => `${integrationsPath}?panel=instance&id=${instance("Rehearsal")}`, then: (page) => expect(page.getByRole("list", { name: "Waiting messages" }).getByRole("listitem")).toHaveCount(6) },
+  { name: "instance-waha", path: () => `${integrationsPath}?panel=instance&id=${instance("Support Graz")}` },
+  { name: "instance-connect-cloud", path: () => `${integrationsPath}?panel=connect-instance&id=${instance("Newsletter")}` },
+  { name: "instance-delete", path: () => `${integrationsPath}?panel=delete-instance&id=${instance("Rehearsal")}` },
+  { name: "endpoint-new", path: () => `${integrationsPath}?panel=new-endpoint`, then: async (page) => {
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("URL").fill("https://shop.acme.example/hooks/bouncer");
+    await dialog.getByRole("checkbox", { name: /^All events/ }).uncheck();
+    await dialog.getByRole("checkbox", { name: /message\.\*/ }).check();
+  } },
+  { name: "endpoint-edit", path: () => `${integrationsPath}?panel=edit-endpoint&id=${endpoint("n8n")}`, then: (page) => page.getByRole("dialog").getByText("Advanced settings").click() },
+  { name: "endpoint", path: () => `${integrationsPath}?panel=endpoint&id=${endpoint("shop")}` },
+  { name: "endpoint-failing", path: () => `${integrationsPath}?panel=endpoint&id=${endpoint("n8n")}` },
+  { name: "endpoint-rotate", path: () => `${integrationsPath}?panel=rotate-endpoint&id=${endpoint("shop")}` },
+  { name: "endpoint-delete", path: () => `${integrationsPath}?panel=delete-endpoint&id=${endpoint("n8n")}` },
+  { name: "endpoint-shown-once", path: () => `${integrationsPath}?panel=endpoint-created&id=${endpoint("shop")}` },
+  { name: "no-such-instance", path: () => `${integrationsPath}?panel=instance&id=ins_01h455vb4pex5vsknk084sn02q`, status: 404 },
   { name: "shortcuts", path: () => keysPath, then: async (page) => {
     await page.keyboard.press("?");
     await expect(page.getByRole("dialog", { name: "Keyboard shortcuts" })).toBeVisible();
@@ -118,6 +168,7 @@ for (const state of states) {
     const page = await here.newPage();
     const watched = watch(page);
     if (state.status) watched.allowStatus(state.status);
+    watched.allowStatus(...(state.allow ?? []));
     const answer = await open(page, await state.path());
     expect(answer?.status()).toBe(state.status ?? 200);
     await expect(page.getByRole("heading").first()).toBeVisible();
@@ -164,6 +215,48 @@ test("reveal looks right, before and after the first call", async ({ api }) => {
   await shop.by.post("/_fn/api_keys/change", { form: { "ids[]": id, what: "revoke" } });
 });
 
+test("a number that waits to be scanned, the secret of an endpoint, and a delivery look right", async ({ browser }) => {
+  // An organization of its own: what happens here is told to endpoints, and those of the other pictures lead nowhere.
+  const person = await newOrganization("Gasthaus Mur");
+  const [context, by] = [await browserOf(browser, person), await signedIn(person)];
+  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: where.url });
+  const [waha, receiver] = [await Waha.start("lifelike"), await Receiver.start()];
+  const page = await context.newPage();
+  const watched = watch(page);
+  const seen = async (name: string) => {
+    await checkAccessibility(page);
+    await checkWidths(page, name);
+    await picture(page, name);
+  };
+  try {
+    const { id } = await makeInstance(by, "Reservations", { provider: "waha", waha_url: waha.url, session: "default", api_key: "lifelike" });
+    await send(by, "instances/change", { id, what: "connect" });
+    await open(page, `${integrationsPath}?panel=connect-instance&id=${id}`);
+    await expect(page.getByRole("img", { name: "QR code to scan with WhatsApp" })).toBeVisible();
+    await seen("instance-scan");
+    waha.scan();
+    await expect(page.getByText("+436601234567 is connected.")).toBeVisible();
+    await seen("instance-connected");
+
+    await open(page, `${integrationsPath}?panel=new-endpoint`);
+    const dialog = page.getByRole("dialog", { name: "Add webhook endpoint" });
+    await dialog.getByLabel("URL").fill(receiver.url);
+    await dialog.getByRole("button", { name: "Add endpoint" }).click();
+    await expect(page.locator("#revealed-secret")).toBeVisible();
+    await seen("endpoint-created");
+    await page.locator(".reveal-key").getByRole("button", { name: "Copy" }).click();
+    await page.getByRole("link", { name: "I’ve Saved the Secret" }).click();
+    await page.getByRole("button", { name: "Send test event" }).click();
+    await expect(page.getByText("HTTP 200")).toBeVisible({ timeout: 20_000 });
+    await seen("delivery");
+  } finally {
+    await Promise.all([waha.stop(), receiver.stop()]);
+  }
+  watched.check();
+  await context.close();
+  await by.dispose();
+});
+
 test("an organization without keys is told what to do", async ({ browser }) => {
   const fresh = await browserOf(browser, await newOrganization("Blumen Huber"));
   const page = await fresh.newPage();
@@ -176,6 +269,12 @@ test("an organization without keys is told what to do", async ({ browser }) => {
   await picture(page, "empty");
   await page.getByRole("link", { name: "Create the first key" }).click();
   await expect(page.getByRole("dialog", { name: "Create New API Key" })).toBeVisible();
+  await open(page, integrationsPath);
+  await expect(page.getByRole("heading", { name: "No instances yet" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "No webhook endpoints yet" })).toBeVisible();
+  await checkAccessibility(page);
+  await checkWidths(page, "integrations-empty");
+  await picture(page, "integrations-empty");
   watched.check();
   await fresh.close();
 });

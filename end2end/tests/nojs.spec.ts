@@ -1,6 +1,6 @@
 // With JavaScript off: everything is a link or a form.
 import type { Locator, Page } from "@playwright/test";
-import { card, choose, keysPath, listOf, rowOf, signInByHand, statusOf, step, stranger, wholeKey } from "../support/console";
+import { card, choose, integrationsPath, keysPath, listOf, rowOf, signInByHand, statusOf, step, stranger, wholeKey } from "../support/console";
 import { expect, test, unique } from "../support/fixtures";
 import { owner } from "../support/people";
 
@@ -220,4 +220,71 @@ test("settings are forms too", async ({ page }) => {
   await expect(page.locator("#invitation-url")).toHaveCount(0);
   await page.goto("/dashboard/settings/members");
   await expect(page.getByRole("region", { name: "Invitations" })).toContainText(email);
+});
+
+test("instances: a mistake loses nothing but the secret, the queue is held up, and the end", async ({ page }) => {
+  const name = unique("Plain number");
+  await enter(page, integrationsPath);
+  await page.locator("[data-new]").click();
+  const dialog = page.locator("#instance-dialog");
+  await dialog.getByLabel("Name", { exact: true }).fill(name);
+  await card(dialog, "WAHA");
+  await dialog.locator("#instance-waha-url").fill("nowhere");
+  await dialog.getByLabel("API key").fill("not-to-be-kept");
+  await dialog.getByRole("button", { name: "Add instance" }).click();
+  await expect(page).toHaveURL(/panel=new-instance/);
+  await expect(dialog.getByLabel("Name", { exact: true })).toHaveValue(name);
+  await expect(dialog.locator("#instance-waha-url-note")).toContainText("http");
+  await expect(dialog.getByLabel("API key")).toHaveValue("");
+  expect(await page.content()).not.toContain("not-to-be-kept");
+  await card(dialog, "Sandbox");
+  await dialog.getByRole("button", { name: "Add instance" }).click();
+
+  await expect(page).toHaveURL(/panel=instance&id=ins_/);
+  const sheet = page.locator("#instance-sheet");
+  await expect(sheet).toContainText("Nothing waits.");
+  await sheet.getByRole("button", { name: "Pause queue" }).click();
+  await expect(sheet).toContainText(/Paused by \S+@/);
+  await sheet.getByRole("button", { name: "Resume queue" }).click();
+  await expect(sheet).not.toContainText(/Paused by \S+@/);
+  const id = new URL(page.url()).searchParams.get("id")!;
+  await page.goto(`${integrationsPath}?panel=delete-instance&id=${id}`);
+  await page.getByRole("button", { name: "Delete instance" }).click();
+  await expect(main(page)).toContainText("Instance deleted");
+  await expect(main(page)).not.toContainText(name);
+});
+
+test("webhook endpoints: the secret is shown once, a test event shows what became of it", async ({ page }) => {
+  await enter(page, `${integrationsPath}?panel=new-endpoint`);
+  const url = `http://127.0.0.1:9/${unique("plain").replace(" ", "-")}`;
+  const dialog = page.locator("#endpoint-dialog");
+  await dialog.getByLabel("URL").fill(url);
+  await dialog.getByText("Advanced settings").click();
+  await dialog.getByLabel("Requests at once").fill("0");
+  await dialog.getByRole("button", { name: "Add endpoint" }).click();
+  await expect(dialog.getByLabel("URL")).toHaveValue(url);
+  await expect(dialog.locator("#endpoint-concurrency-note")).toContainText("from 1 to 100");
+  await dialog.getByLabel("Requests at once").fill("5");
+  const pending = page.waitForResponse((answer) => answer.url().includes("panel=endpoint-created"));
+  await dialog.getByRole("button", { name: "Add endpoint" }).click();
+  expect((await pending).headers()["cache-control"]).toContain("no-store");
+  const secret = (await page.locator("#revealed-secret").innerText()).trim();
+  expect(secret).toMatch(/^whsec_/);
+  await page.reload();
+  await expect(page.locator("#gone-dialog")).toContainText("was shown once");
+  expect(await page.content()).not.toContain(secret);
+
+  const id = new URL(page.url()).searchParams.get("id")!;
+  await page.goto(`${integrationsPath}?panel=endpoint&id=${id}`);
+  await page.getByRole("button", { name: "Send test event" }).click();
+  await expect(page).toHaveURL(/panel=delivery&id=dlv_/);
+  // Nobody listens on port 9.
+  await expect.poll(async () => {
+    await page.reload();
+    return page.locator("#delivery-sheet").innerText();
+  }, { timeout: 20_000, intervals: [500] }).toContain("refused the connection");
+  await page.goto(`${integrationsPath}?panel=delete-endpoint&id=${id}`);
+  await page.getByRole("button", { name: "Delete endpoint" }).click();
+  await expect(main(page)).toContainText("Endpoint deleted");
+  await expect(main(page)).not.toContainText(url);
 });

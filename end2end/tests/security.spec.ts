@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join as path } from "node:path";
 import type { APIRequestContext } from "@playwright/test";
-import { ask, encode, join, keyForm, keysPath, makeKey, newPerson, signedIn, stranger } from "../support/console";
+import { ask, encode, integrationsPath, join, keyForm, keysPath, makeEndpoint, makeInstance, makeKey, newPerson, signedIn, stranger } from "../support/console";
 import { expect, test, unique } from "../support/fixtures";
 import { owner } from "../support/people";
 import { Server } from "../support/server";
@@ -11,6 +11,9 @@ import * as where from "../support/where";
 const pages = [
   keysPath,
   `${keysPath}?panel=new`,
+  integrationsPath,
+  `${integrationsPath}?panel=new-instance`,
+  `${integrationsPath}?panel=new-endpoint`,
   "/dashboard/settings/organization",
   "/dashboard/settings/members",
   "/dashboard/settings/audit",
@@ -142,7 +145,7 @@ interface Function {
   json?: unknown;
 }
 
-const functions = (id: string, person: string): Record<string, Function> => ({
+const functions = (id: string, person: string, instance: string, endpoint: string): Record<string, Function> => ({
   "api_keys/list": { right: "member", json: { filter: {} } },
   "api_keys/panel": { right: "keys", json: { panel: { Edit: id } } },
   "api_keys/create": { right: "keys", form: { form: keyForm(unique("Refused")) } },
@@ -150,7 +153,16 @@ const functions = (id: string, person: string): Record<string, Function> => ({
   "api_keys/change": { right: "keys", form: { ids: [id], what: "revoke" } },
   "api_keys/regenerate": { right: "keys", form: { id, overlap: "none" } },
   "api_keys/retire_old_secret": { right: "keys", form: { id } },
+  "api_keys/issue_secret": { right: "keys", form: { id } },
+  "api_keys/remove_secret": { right: "keys", form: { id } },
   "audit/list": { right: "member", json: { filter: {} } },
+  "instances/change": { right: "keys", form: { id: instance, what: "delete" } },
+  "instances/change_message": { right: "keys", form: { id: "msg_01h455vb4pex5vsknk084sn02q", what: "cancel" } },
+  "instances/connection": { right: "keys", json: { id: instance } },
+  "instances/create": { right: "keys", form: { form: { name: "Refused", provider: "sandbox" } } },
+  "instances/edit": { right: "keys", form: { id: instance, form: { name: "Taken over", version: "1" } } },
+  "integrations/list": { right: "member", json: { at: {} } },
+  "integrations/panel": { right: "keys", json: { panel: { EditInstance: instance } } },
   "invitations/accept": { right: "anybody" },
   "invitations/offer": { right: "anybody" },
   "members/list": { right: "member" },
@@ -175,6 +187,12 @@ const functions = (id: string, person: string): Record<string, Function> => ({
   "shell/frame": { right: "member" },
   "shell/search": { right: "member", form: { q: "a" } },
   "shell/theme": { right: "anybody", form: { theme: "dark" } },
+  "webhooks/change": { right: "keys", form: { id: endpoint, what: "delete" } },
+  "webhooks/create": { right: "keys", form: { form: { url: "https://refused.example" }, events: ["*"] } },
+  "webhooks/edit": { right: "keys", form: { id: endpoint, form: { url: "https://refused.example", version: "1" }, events: ["*"] } },
+  "webhooks/resend": { right: "keys", form: { id: "dlv_01h455vb4pex5vsknk084sn02q" } },
+  "webhooks/rotate": { right: "keys", form: { id: endpoint } },
+  "webhooks/test": { right: "keys", form: { id: endpoint } },
 });
 
 /** The endpoints of all server functions in the sources of the console. */
@@ -198,13 +216,18 @@ function call(by: APIRequestContext, endpoint: string, { form, json }: Function,
 }
 
 /** Everything that a call could have changed. */
-async function everything(by: APIRequestContext, id: string): Promise<string> {
+async function everything(by: APIRequestContext, id: string, instance: string, endpoint: string): Promise<string> {
   const parts = [];
   const list = (await (await ask(by, "api_keys/list", { filter: { q: id } })).json()) as { rows: Record<string, unknown>[] };
   // Without what time and calls change by themselves.
   parts.push(list.rows.map(({ created, last_use, hours, ...key }) => key));
   const members = (await (await by.post("/_fn/members/list", { headers: { accept: "application/json" } })).json()) as { members: Record<string, unknown>[] };
   parts.push(members.members.filter(({ email }) => email === owner.email).map(({ name, role, email }) => ({ name, role, email })));
+  const integrations = (await (await ask(by, "integrations/list", { at: {} })).json()) as { instances: { id: string; name: string }[]; endpoints: { id: string; url: string; disabled: boolean }[] };
+  // Other tests make some at the same time.
+  parts.push(integrations.instances.filter((one) => one.id === instance).map(({ name }) => name));
+  parts.push(integrations.endpoints.filter((one) => one.id === endpoint).map(({ url, disabled }) => ({ url, disabled })));
+  parts.push([...integrations.instances.map(({ name }) => name), ...integrations.endpoints.map(({ url }) => url)].filter((name) => /refused/i.test(name)));
   const facts = (await (await by.post("/_fn/organization/facts", { headers: { accept: "application/json" } })).json()) as { organization: { id: string } };
   parts.push(facts.organization.id);
   return JSON.stringify(parts);
@@ -213,13 +236,15 @@ async function everything(by: APIRequestContext, id: string): Promise<string> {
 test("every server function asks who is calling, and what they may", async ({ page }) => {
   const { id } = await makeKey(page.request, unique("Guarded"));
   const list = (await (await page.request.post("/_fn/members/list", { headers: { accept: "application/json" } })).json()) as { me: string };
-  const all = functions(id, list.me);
+  const instance = (await makeInstance(page.request, unique("Guarded"))).id;
+  const endpoint = (await makeEndpoint(page.request, "https://guarded.example/hook")).id;
+  const all = functions(id, list.me, instance, endpoint);
   expect(Object.keys(all).sort(), "a server function is missing here, or gone").toEqual(endpoints());
 
   const anybody = await stranger();
   const viewer = await join(page.request, newPerson("Sec Viewer"), "viewer");
   const developer = await join(page.request, newPerson("Sec Developer"), "developer");
-  const before = await everything(page.request, id);
+  const before = await everything(page.request, id, instance, endpoint);
   for (const [endpoint, wanted] of Object.entries(all)) {
     if (wanted.right === "anybody") continue;
     expect((await call(anybody, endpoint, wanted)).status(), `${endpoint} without a session`).toBe(401);
@@ -229,7 +254,7 @@ test("every server function asks who is calling, and what they may", async ({ pa
     expect((await call(viewer, endpoint, wanted)).status(), `${endpoint} by a viewer`).toBe(403);
     if (wanted.right === "members") expect((await call(developer, endpoint, wanted)).status(), `${endpoint} by a developer`).toBe(403);
   }
-  expect(await everything(page.request, id), "nothing has changed").toBe(before);
+  expect(await everything(page.request, id, instance, endpoint), "nothing has changed").toBe(before);
   for (const context of [anybody, viewer, developer]) await context.dispose();
 });
 

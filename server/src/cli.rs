@@ -51,6 +51,9 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The secret that seals others
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Print the OpenAPI document of the API
     Openapi,
 }
@@ -139,7 +142,10 @@ struct KeysCreate {
     /// Messages that may wait on one instance
     #[arg(long, value_name = "MESSAGES")]
     max_queue: Option<String>,
-    /// Print {"id","key","name","environment"} as JSON
+    /// Issue an API secret too: calls must then carry it or be signed with it
+    #[arg(long)]
+    with_secret: bool,
+    /// Print {"id","key","secret","name","environment"} as JSON, the secret only with --with-secret
     #[arg(long)]
     json: bool,
 }
@@ -168,6 +174,15 @@ struct KeysRevoke {
 enum AuditCommand {
     /// Check that no row of the audit log was changed or removed
     Verify,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Seal everything anew with BOUNCER_SECRET; BOUNCER_OLD_SECRET is the one before
+    ///
+    /// Run the servers with both secrets first, then this. A day later they need the old one no more: answers that are
+    /// kept for Idempotency-Key may be sealed with it, and end by then.
+    Rotate,
 }
 
 /// Runs the command line; the answer is the process's exit code.
@@ -291,9 +306,29 @@ async fn with_database(command: Command, settings: &Settings, db: &Db) -> Result
         Command::Keys(KeysCommand::List(args)) => keys_list(args, db).await?,
         Command::Keys(KeysCommand::Revoke(args)) => keys_revoke(&args.ids, db).await?,
         Command::Audit(AuditCommand::Verify) => return audit_verify(db).await,
+        Command::Secrets(SecretsCommand::Rotate) => return secrets_rotate(settings, db).await,
         Command::Serve | Command::Openapi => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn secrets_rotate(settings: &Settings, db: &Db) -> Result<ExitCode, Failure> {
+    let resealed = domain::reseal::all(db, &settings.sealer()?).await?;
+    print(format!(
+        "{} sealed anew, {} were sealed with the current secret already.\n",
+        resealed.done, resealed.current
+    ))?;
+    if resealed.unreadable.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "bouncer: {} cannot be opened with BOUNCER_SECRET or BOUNCER_OLD_SECRET and stay as they are:",
+        resealed.unreadable.len()
+    );
+    for place in &resealed.unreadable {
+        eprintln!("  {place}");
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 async fn admin_create(args: AdminCreate, settings: &Settings, db: &Db) -> Result<(), Failure> {
@@ -392,16 +427,25 @@ async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(
                 .join("\n"),
         )
     })?;
-    let issued = store::create(db, &actor(organization.id), new, None, &settings.key_prefix).await?;
+    let actor = actor(organization.id);
+    let issued = if new.issue_secret {
+        store::create_with_secret(db, &settings.sealer()?, &actor, new, None, &settings.key_prefix).await?
+    } else {
+        store::create(db, &actor, new, None, &settings.key_prefix).await?
+    };
     let key = issued.text.expose_secret();
+    let secret = issued.api_secret.as_ref().map(|secret| secret.expose_secret());
     if args.json {
-        let answer = Created { id: issued.id, key, name: &issued.name, environment: issued.environment };
+        let answer = Created { id: issued.id, key, secret, name: &issued.name, environment: issued.environment };
         let text = serde_json::to_string(&answer).map_err(|error| Failure(error.to_string()))?;
         return print(format!("{text}\n"));
     }
     print(format!(
-        "Created {} ({}) for {}. This is the only time the key is shown:\n{key}\n",
-        issued.name, issued.id, organization.name
+        "Created {} ({}) for {}. This is the only time the key is shown:\n{key}\n{}",
+        issued.name,
+        issued.id,
+        organization.name,
+        secret.map(|secret| format!("Its API secret, also shown only now:\n{secret}\n")).unwrap_or_default()
     ))
 }
 
@@ -410,6 +454,9 @@ async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(
 struct Created<'a> {
     id: KeyId,
     key: &'a str,
+    /// Only with `--with-secret`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
     name: &'a str,
     environment: Environment,
 }
@@ -440,8 +487,8 @@ fn key_form(args: &KeysCreate, now: DateTime<Utc>) -> KeyForm {
         rate_limit: if args.rate_limit.trim() == "0" { String::new() } else { args.rate_limit.clone() },
         expires,
         expires_on,
-        submission: String::new(),
-        version: String::new(),
+        issue_secret: if args.with_secret { "on".into() } else { String::new() },
+        ..KeyForm::default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use domain::{keys::token, secret::SecretString};
+use domain::{keys::token, seal::Sealer, secret::SecretString};
 use ipnet::IpNet;
 
 /// An error at start-up, in a sentence for the person at the terminal.
@@ -56,6 +56,10 @@ pub struct Settings {
     #[arg(long, global = true, env = "BOUNCER_SECRET", hide_env_values = true, value_parser = secret, value_name = "TEXT")]
     pub secret: Option<SecretString>,
 
+    /// The secret before BOUNCER_SECRET was changed: what it sealed is still read, until `bouncer secrets rotate` is done
+    #[arg(long, global = true, env = "BOUNCER_OLD_SECRET", hide_env_values = true, value_parser = secret, value_name = "TEXT")]
+    pub old_secret: Option<SecretString>,
+
     /// The address people and programs use, such as https://bouncer.acme.example; [default: http:// and the address of --addr]
     #[arg(long, global = true, env = "BOUNCER_PUBLIC_URL", value_parser = public_url, value_name = "URL")]
     pub public_url: Option<PublicUrl>,
@@ -63,6 +67,14 @@ pub struct Settings {
     /// Networks of the proxies whose X-Forwarded-For is believed, separated by commas; none by default
     #[arg(long, global = true, env = "BOUNCER_TRUSTED_PROXIES", value_parser = network, value_delimiter = ',', value_name = "NETWORKS")]
     pub trusted_proxies: Vec<Network>,
+
+    /// Networks that webhooks may reach besides the public internet, also over http and on any port; none by default
+    #[arg(long, global = true, env = "BOUNCER_ALLOW_PRIVATE_WEBHOOKS", value_parser = network, value_delimiter = ',', value_name = "NETWORKS")]
+    pub allow_private_webhooks: Vec<Network>,
+
+    /// Networks in which providers such as WAHA may be reached, also over http and on any port; none by default
+    #[arg(long, global = true, env = "BOUNCER_ALLOW_PRIVATE_PROVIDERS", value_parser = network, value_delimiter = ',', value_name = "NETWORKS")]
+    pub allow_private_providers: Vec<Network>,
 
     /// What keys begin with: 2 to 12 lower-case letters or digits; must never change once keys are in use
     #[arg(long, global = true, env = "BOUNCER_KEY_PREFIX", default_value = token::DEFAULT_PREFIX, value_parser = key_prefix, value_name = "PREFIX")]
@@ -109,6 +121,11 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 /// Nothing, or a network. Empty parts come from `BOUNCER_TRUSTED_PROXIES=` and from a comma too many.
 #[derive(Debug, Clone, Copy)]
 pub struct Network(pub Option<IpNet>);
+
+/// Those of a list that are there.
+pub fn networks(list: &[Network]) -> Vec<IpNet> {
+    list.iter().filter_map(|network| network.0).collect()
+}
 
 fn network(text: &str) -> Result<Network, String> {
     match domain::keys::form::parse_ips(text) {
@@ -160,13 +177,26 @@ impl Settings {
     }
 
     pub fn trusted_proxies(&self) -> Vec<IpNet> {
-        self.trusted_proxies.iter().filter_map(|n| n.0).collect()
+        networks(&self.trusted_proxies)
     }
 
     /// The database's address, unless it is empty.
     pub fn database_url(&self) -> Option<&str> {
         use domain::secret::ExposeSecret;
         self.database_url.as_ref().map(|url| url.expose_secret()).filter(|url| !url.is_empty())
+    }
+
+    /// Seals and opens secrets at rest; opens what `BOUNCER_OLD_SECRET` sealed, too.
+    ///
+    /// # Errors
+    /// As [`Settings::sealing_secret`].
+    pub fn sealer(&self) -> Result<Sealer, Failure> {
+        use domain::secret::ExposeSecret;
+        let sealer = Sealer::new(&self.sealing_secret()?);
+        Ok(match self.old_secret.as_ref().filter(|old| !old.expose_secret().is_empty()) {
+            Some(old) => sealer.and_old(old),
+            None => sealer,
+        })
     }
 
     /// The secret that seals others: the given one, or one made once for this data directory.

@@ -3,6 +3,8 @@
 //! - [`cli`]: the commands; [`config`]: the settings they share
 //! - [`postgres`]: the private Postgres that is run when no `DATABASE_URL` is given
 //! - [`state`]: what every request may reach; [`telemetry`]: logs and metrics
+//! - [`net`]: the one HTTP client for addresses that customers choose
+//! - [`providers`]: how messages leave; [`inbound`]: what providers tell us
 //! - [`api`]: the public API below `/api/v1`
 //! - [`web`]: everything a browser sees: pages, sessions, headers, live events, downloads
 //! - [`workers`]: what goes on in the background
@@ -14,7 +16,10 @@ pub mod address;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod inbound;
+pub mod net;
 pub mod postgres;
+pub mod providers;
 pub mod serve;
 pub mod state;
 pub mod telemetry;

@@ -23,6 +23,7 @@ use crate::{
     api,
     cli::Database,
     config::{Failure, Settings},
+    inbound,
     state::AppState,
     telemetry, web, workers,
 };
@@ -53,6 +54,10 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
             return Err(failure);
         }
     };
+    // Before anything is written: making them later makes writers wait.
+    if let Err(error) = domain::partitions::keep(&database.db, chrono::Utc::now()).await {
+        tracing::warn!(%error, "partitions cannot be made now; housekeeping tries again");
+    }
     let mut workers = workers::start(&state);
     if let Some(listener) = metrics_listener {
         let metrics = axum::serve(listener, metrics_router(metrics)).into_future();
@@ -154,6 +159,7 @@ pub fn router(state: &AppState) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .merge(api::router(state))
+        .merge(inbound::router())
         .merge(web::router(state))
         .with_state(state.clone())
 }

@@ -10,17 +10,20 @@ use domain::{
     Db,
     gate::cache::KeyCache,
     ids::KeyId,
+    instances::cache::InstanceCache,
     people::passwords::{Cost, Hasher},
     seal::Sealer,
 };
 use ipnet::IpNet;
 use leptos::config::LeptosOptions;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
 use crate::{
-    config::{Failure, Settings},
-    workers::recorder::Recorder,
+    config::{Failure, Settings, networks},
+    net::{self, Net},
+    providers::Providers,
+    workers::{acceptor::Acceptor, deliverer::bell::Bell, recorder::Recorder},
 };
 
 /// Secrets kept in memory; about 1 kB each.
@@ -46,6 +49,14 @@ pub struct Inner {
     pub recorder: Recorder,
     pub sealer: Sealer,
     pub hasher: Hasher,
+    pub net: Net,
+    pub instances: InstanceCache,
+    pub providers: Providers,
+    pub acceptor: Acceptor,
+    /// Rings when webhook deliveries are due.
+    pub deliveries: Bell,
+    /// Something waits to be sent.
+    pub queue_woken: Notify,
     /// First calls of keys, as they are told by the database.
     pub radar: broadcast::Sender<KeyId>,
     pub public_url: String,
@@ -76,18 +87,30 @@ impl FromRef<AppState> for LeptosOptions {
 
 impl AppState {
     /// # Errors
-    /// When the sealing secret is missing and cannot be made.
+    /// When the sealing secret is missing and cannot be made, or TLS cannot be set up.
     pub fn new(db: Db, settings: &Settings) -> Result<Self, Failure> {
         let server = Uuid::new_v4();
         let keys = KeyCache::new(db.clone(), server, CACHE_CAPACITY);
         let cost = if settings.cheap_passwords { Cost::Test } else { Cost::Production };
         let public_url = settings.public_url();
+        let sealer = settings.sealer()?;
+        let instances = InstanceCache::new(db.clone(), sealer.clone());
+        let net = Net {
+            webhooks: net::Client::new(networks(&settings.allow_private_webhooks))?,
+            providers: net::Client::new(networks(&settings.allow_private_providers))?,
+        };
         Ok(Self(Arc::new(Inner {
             recorder: Recorder::new(db.clone()),
+            acceptor: Acceptor::new(db.clone()),
             keys,
             db,
-            sealer: Sealer::new(&settings.sealing_secret()?),
+            sealer,
             hasher: Hasher::new(cost, HASHES_AT_ONCE)?,
+            providers: Providers::new(instances.clone(), net.providers.clone()),
+            instances,
+            net,
+            deliveries: Bell::default(),
+            queue_woken: Notify::new(),
             radar: broadcast::channel(RADAR_BACKLOG).0,
             openapi: crate::api::openapi::text(&public_url),
             public_url,

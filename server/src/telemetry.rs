@@ -82,6 +82,8 @@ fn describe() {
     gauge!("bouncer_cached_secrets", "Secrets of API keys in the cache");
     gauge!("bouncer_database_up", "1 while the database answers");
     gauge!("bouncer_listening", "1 while changes of keys are heard at once");
+    counter!("bouncer_hook_refused_total", "Deliveries of providers whose signature was missing or wrong");
+    counter!("bouncer_hook_ignored_total", "Parts of providers' deliveries that were left out, by reason");
     gauge!("bouncer_live_viewers", "Open live connections of the console");
 }
 

@@ -37,10 +37,12 @@ pub enum Icon {
     Moon,
     Pause,
     Pencil,
+    Phone,
     Play,
     Plus,
     Refresh,
     Search,
+    Send,
     Settings,
     Shield,
     SignOut,
@@ -49,6 +51,7 @@ pub enum Icon {
     Sun,
     Theme,
     Trash,
+    Webhook,
 }
 
 impl Icon {
@@ -97,12 +100,14 @@ impl Icon {
             Self::Moon => r#"<path d="M13.5 9.75A6 6 0 0 1 6.25 2.5a6 6 0 1 0 7.25 7.25z"/>"#,
             Self::Pause => r#"<path d="M5.25 3.25v9.5M10.75 3.25v9.5"/>"#,
             Self::Pencil => r#"<path d="m2.5 13.5.750-3.25 7.5-7.5 2.5 2.5-7.5 7.5zM9.25 4.25l2.5 2.5"/>"#,
+            Self::Phone => r#"<rect x="4.25" y="1.75" width="7.5" height="12.5" rx="1.5"/><path d="M7 11.9h2"/>"#,
             Self::Play => r#"<path d="M4.75 2.75v10.5L13 8z"/>"#,
             Self::Plus => r#"<path d="M8 3v10M3 8h10"/>"#,
             Self::Refresh => {
                 r#"<path d="M13.5 2.75V6h-3.25M13.25 6A5.75 5.75 0 0 0 2.6 6M2.5 13.25V10h3.25M2.75 10a5.75 5.75 0 0 0 10.65 0"/>"#
             }
             Self::Search => r#"<circle cx="7" cy="7" r="4.75"/><path d="m10.5 10.5 3.5 3.5"/>"#,
+            Self::Send => r#"<path d="M14 2 7.25 8.75M14 2 9.75 14l-2.5-5.25L2 6.25z"/>"#,
             Self::Settings => {
                 r#"<circle cx="8" cy="8" r="2.25"/><path d="M8 1.5v2M8 12.5v2M1.5 8h2M12.5 8h2M3.4 3.4l1.4 1.4M11.2 11.2l1.4 1.4M12.6 3.4l-1.4 1.4M4.8 11.2l-1.4 1.4"/>"#
             }
@@ -117,6 +122,9 @@ impl Icon {
             }
             Self::Theme => {
                 r#"<circle cx="8" cy="8" r="6.25"/><path d="M8 1.75v12.5a6.25 6.25 0 0 0 0-12.5z" fill="currentColor" stroke="none"/>"#
+            }
+            Self::Webhook => {
+                r#"<circle cx="4" cy="11.5" r="2.25"/><circle cx="12" cy="11.5" r="2.25"/><circle cx="8" cy="4.5" r="2.25"/><path d="M6.9 6.5 5.2 9.6M9.1 6.5l1.7 3.1M6.25 11.5h3.5"/>"#
             }
             Self::Trash => r#"<path d="M2.5 4.25h11M6 4V2.25h4V4M4 4.25l.6 9.5h6.8l.6-9.5M6.6 7v4M9.4 7v4"/>"#,
         }

@@ -33,10 +33,13 @@ pub async fn search(q: String) -> Result<Vec<Hit>, AppError> {
     Ok(list.rows.into_iter().take(8).map(hit).collect())
 }
 
-const PAGES: [(&str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str); 11] = [
     ("API Keys", "Developer", "/dashboard/developer/api-keys"),
     ("Create API Key", "Developer", "/dashboard/developer/api-keys?panel=new"),
     ("Revoked keys", "Developer", "/dashboard/developer/api-keys?status=revoked"),
+    ("Integrations", "Developer", "/dashboard/developer/integrations"),
+    ("Add instance", "Integrations", "/dashboard/developer/integrations?panel=new-instance"),
+    ("Add webhook endpoint", "Integrations", "/dashboard/developer/integrations?panel=new-endpoint"),
     ("Organization", "Settings", "/dashboard/settings/organization"),
     ("Members", "Settings", "/dashboard/settings/members"),
     ("Audit log", "Settings", "/dashboard/settings/audit"),

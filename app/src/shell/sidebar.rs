@@ -31,7 +31,7 @@ pub fn Sidebar(frame: FrameResource) -> impl IntoView {
             <nav aria-label="Main" on:click=|event| crate::browser::close_sidebar(&event)>
                 <h2 id="nav-integrations">"Integrations & Configuration"</h2>
                 <ul aria-labelledby="nav-integrations">
-                    <li><A href="/dashboard/developer/api-keys"><Glyph icon=Icon::Code/><span>"Developer"</span></A></li>
+                    <li><A href="/dashboard/developer"><Glyph icon=Icon::Code/><span>"Developer"</span></A></li>
                     <li><A href="/dashboard/settings"><Glyph icon=Icon::Settings/><span>"Settings"</span></A></li>
                 </ul>
             </nav>

@@ -21,7 +21,7 @@ use foldhash::fast::RandomState;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
-use super::{GateKey, Window};
+use super::{GateKey, Sealed, Window};
 use crate::{
     Db, Error,
     error::Result,
@@ -247,7 +247,7 @@ impl KeyCache {
         let row = sqlx::query!(
             r#"select s.id as secret_id, s.ends_at, k.id, k.organization_id, o.name as organization_name, k.name,
                       k.environment, k.scopes, k.allowed_ips, k.allowed_instances, k.rate_limit, k.expires_at,
-                      k.disabled_at, k.revoked_at, k.first_used_at is null as "unused!",
+                      k.disabled_at, k.revoked_at, k.signing_secret, k.first_used_at is null as "unused!",
                       array(select (extract(epoch from minute) * 1000)::bigint from rate_windows
                             where key_id = k.id and server_id <> $2 and minute > now() - interval '61 minutes'
                             group by minute order by minute) as "minutes_ms!",
@@ -284,6 +284,7 @@ impl KeyCache {
             disabled: row.disabled_at.is_some(),
             revoked: row.revoked_at.is_some(),
             allowed_instances: row.allowed_instances.map(|ids| ids.into_iter().map(InstanceId).collect()),
+            api_secret: row.signing_secret.map(Sealed),
         };
         let shared = match self.inner.shared(id) {
             Some(shared) => shared,

@@ -32,6 +32,18 @@ pub struct GateKey {
     pub revoked: bool,
     /// `None`: all instances.
     pub allowed_instances: Option<Vec<InstanceId>>,
+    /// Calls must carry the key's API secret, or be signed with it.
+    pub api_secret: Option<Sealed>,
+}
+
+/// A secret as it lies in the database, sealed: it is opened for the moment of a comparison only.
+#[derive(Clone, PartialEq)]
+pub struct Sealed(pub String);
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealed(…)")
+    }
 }
 
 /// What the caller showed.
@@ -140,7 +152,7 @@ impl Denial {
             "disabled" => "The key is disabled. Enable it on the API Keys tab.",
             "expired" => "The key has expired. Edit its expiry, or create a new one.",
             "secret_retired" => "The key was regenerated and the old secret's time is over. Use the new one.",
-            "wrong_secret" => "The API secret was missing or wrong.",
+            "wrong_secret" => "The API secret or the signature was missing, wrong, too old or used before.",
             "ip_not_allowed" => "The caller's address is not on the key's IP list.",
             "insufficient_scope" => "The key lacks the scope that this call needs.",
             "instance_not_allowed" => "The key may not use this instance, or it is not there.",
@@ -233,6 +245,7 @@ mod tests {
             disabled,
             revoked,
             allowed_instances: Some(if instance { vec![] } else { vec![InstanceId(Uuid::nil())] }),
+            api_secret: Some(Sealed(String::new())),
         };
         let facts = Facts {
             now_ms: NOW,

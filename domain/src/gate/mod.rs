@@ -8,5 +8,5 @@ pub mod cache;
 mod decide;
 pub mod limiter;
 
-pub use decide::{Decision, Denial, Facts, GateKey, Instance, Presented, Queue, decide};
+pub use decide::{Decision, Denial, Facts, GateKey, Instance, Presented, Queue, Sealed, decide};
 pub use limiter::{Rate, Window};

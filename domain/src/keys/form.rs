@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApiKey, DEFAULT_GROUP, Environment, Scope, ScopeGroup, ScopeSet};
 use crate::{
     error::FieldError,
+    ids::InstanceId,
     throttle::{MAX_DELAY_MS, MAX_QUEUE, Throttle, ThrottleMode},
     time::Time,
 };
@@ -15,6 +16,7 @@ use crate::{
 pub const NAME_MAX: usize = 80;
 pub const DESCRIPTION_MAX: usize = 500;
 pub const IPS_MAX: usize = 1_000;
+pub const INSTANCES_MAX: usize = 1_000;
 pub const RATE_MAX: u32 = 10_000_000;
 
 /// The dialog's fields as text. Field names are those of the HTML form.
@@ -41,12 +43,18 @@ pub struct KeyForm {
     pub scopes: Vec<String>,
     /// One address or network a line.
     pub allowed_ips: String,
+    /// `all` (or nothing) or `some`: those in `instances`.
+    pub instances_mode: String,
+    /// Ids.
+    pub instances: Vec<String>,
     /// Calls an hour; empty: no limit.
     pub rate_limit: String,
     /// `never`, `7`, `30`, `90`, `365` (days from now), `date`
     pub expires: String,
     /// `YYYY-MM-DD`; the key works until the end of that day, UTC.
     pub expires_on: String,
+    /// `on`: issue an API secret with the key. Only when it is made.
+    pub issue_secret: String,
     /// The version the edit started from.
     pub version: String,
 }
@@ -70,9 +78,12 @@ impl Default for KeyForm {
                 .map(|g| g.scopes().iter().map(|s| s.as_str().to_owned()).collect())
                 .unwrap_or_default(),
             allowed_ips: String::new(),
+            instances_mode: "all".into(),
+            instances: vec![],
             rate_limit: "1000".into(),
             expires: "never".into(),
             expires_on: String::new(),
+            issue_secret: String::new(),
             version: String::new(),
         }
     }
@@ -88,8 +99,12 @@ pub struct NewApiKey {
     pub scopes: ScopeSet,
     pub throttle: Throttle,
     pub allowed_ips: Vec<IpNet>,
+    /// `None`: all, also those added later.
+    pub allowed_instances: Option<Vec<InstanceId>>,
     pub rate_limit: Option<u32>,
     pub expires_at: Option<Time>,
+    /// Issue an API secret with the key.
+    pub issue_secret: bool,
 }
 
 /// The steps of the dialog, in order.
@@ -119,6 +134,8 @@ impl KeyForm {
             scope_group: key.scope_group.clone().unwrap_or_default(),
             scopes: key.scopes.iter().map(|s| s.as_str().to_owned()).collect(),
             allowed_ips: key.allowed_ips.iter().map(show_net).collect::<Vec<_>>().join("\n"),
+            instances_mode: if key.allowed_instances.is_some() { "some" } else { "all" }.into(),
+            instances: key.allowed_instances.iter().flatten().map(ToString::to_string).collect(),
             rate_limit: key.rate_limit.map(|n| n.to_string()).unwrap_or_default(),
             expires: if key.expires_at.is_some() { "date".into() } else { "never".into() },
             expires_on: key.expires_at.map(|at| last_day(at).to_string()).unwrap_or_default(),
@@ -169,6 +186,7 @@ impl KeyForm {
             errors.add("allowed_ips", message);
             vec![]
         });
+        let allowed_instances = self.instances(&mut errors);
         let rate_limit = match self.rate_limit.trim() {
             "" => None,
             text => match text.parse() {
@@ -191,9 +209,16 @@ impl KeyForm {
             scopes,
             throttle,
             allowed_ips,
+            allowed_instances,
             rate_limit,
             expires_at,
+            issue_secret: self.issues_secret(),
         })
+    }
+
+    /// Whether the box is ticked: browsers send `on`.
+    pub fn issues_secret(&self) -> bool {
+        matches!(self.issue_secret.as_str(), "on" | "true" | "1")
     }
 
     /// The pacing alone: what the preview draws while the rest is still being typed.
@@ -259,6 +284,33 @@ impl KeyForm {
             errors.add("scopes", "Choose at least one permission.");
         }
         set
+    }
+
+    /// Whether they are the organization's is asked when the key is stored.
+    fn instances(&self, errors: &mut Errors) -> Option<Vec<InstanceId>> {
+        match self.instances_mode.as_str() {
+            "" | "all" => None,
+            "some" => {
+                let mut ids: Vec<InstanceId> = vec![];
+                for text in &self.instances {
+                    match text.parse() {
+                        Ok(id) if !ids.contains(&id) => ids.push(id),
+                        Ok(_) => {}
+                        Err(_) => errors.add("instances", "Choose instances of the list."),
+                    }
+                }
+                if ids.is_empty() {
+                    errors.add("instances", "Choose at least one instance, or allow all.");
+                } else if ids.len() > INSTANCES_MAX {
+                    errors.add("instances", format!("Choose at most {INSTANCES_MAX}, or allow all."));
+                }
+                Some(ids)
+            }
+            _ => {
+                errors.add("instances", "Allow all instances, or some.");
+                None
+            }
+        }
     }
 
     fn expires_at(&self, now: Time, current: Option<&ApiKey>, errors: &mut Errors) -> Option<Time> {
@@ -426,6 +478,23 @@ mod tests {
         assert_eq!(key.rate_limit, Some(1_000));
         assert_eq!(key.throttle, Throttle::default());
         assert_eq!(key.expires_at, None);
+    }
+
+    #[test]
+    fn instances_are_all_or_some() {
+        let ids: Vec<String> = (1..3).map(|n| InstanceId(uuid::Uuid::from_u128(n)).to_string()).collect();
+        let some = |instances: Vec<String>| KeyForm { instances_mode: "some".into(), instances, ..form() };
+        assert_eq!(form().parse(now(), None).unwrap().allowed_instances, None);
+        // What was ticked before "All" was chosen does not matter.
+        let all = KeyForm { instances_mode: "all".into(), ..some(ids.clone()) };
+        assert_eq!(all.parse(now(), None).unwrap().allowed_instances, None);
+        let chosen = some(ids.clone()).parse(now(), None).unwrap().allowed_instances.unwrap();
+        assert_eq!(chosen.iter().map(ToString::to_string).collect::<Vec<_>>(), ids);
+        let twice = some([ids.clone(), ids.clone()].concat()).parse(now(), None).unwrap();
+        assert_eq!(twice.allowed_instances, Some(chosen));
+        for wrong in [some(vec![]), some(vec!["ins_x".into()]), KeyForm { instances_mode: "few".into(), ..form() }] {
+            assert_eq!(field_of(wrong), "instances");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod form;
 pub mod list;
 pub mod scope;
+#[cfg(feature = "postgres")]
+pub mod signing;
 pub mod status;
 #[cfg(feature = "postgres")]
 pub mod store;
@@ -18,7 +20,7 @@ pub use status::{RecentTraffic, Status, StatusKind};
 pub use token::{FreshKey, KeyHash, NotAKey};
 
 use crate::{
-    ids::{KeyId, OrgId, PersonId, SecretId},
+    ids::{InstanceId, KeyId, OrgId, PersonId, SecretId},
     throttle::Throttle,
     time::Time,
 };
@@ -71,6 +73,9 @@ pub struct ApiKey {
     pub throttle: Throttle,
     /// Empty: any address.
     pub allowed_ips: Vec<IpNet>,
+    /// `None`: all, also those added later.
+    #[serde(default)]
+    pub allowed_instances: Option<Vec<InstanceId>>,
     /// Calls in a sliding hour; `None`: no limit.
     pub rate_limit: Option<u32>,
     pub expires_at: Option<Time>,
@@ -86,6 +91,9 @@ pub struct ApiKey {
     pub last_use: Option<LastUse>,
     /// The previous secret while it still works.
     pub old_secret: Option<OldSecret>,
+    /// The hint of the API secret that calls must carry or sign with; `None`: none was issued.
+    #[serde(default)]
+    pub api_secret_hint: Option<String>,
 }
 
 /// The last allowed call.

@@ -149,6 +149,7 @@ pub(crate) mod tests {
             scopes: ScopeSet::default(),
             throttle: Throttle::default(),
             allowed_ips: vec![],
+            allowed_instances: None,
             rate_limit: Some(1_000),
             expires_at: None,
             disabled_at: None,
@@ -160,6 +161,7 @@ pub(crate) mod tests {
             version: 1,
             last_use: None,
             old_secret: None,
+            api_secret_hint: None,
         }
     }
 

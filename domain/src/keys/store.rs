@@ -3,24 +3,27 @@
 use std::collections::HashMap;
 
 use chrono::{TimeDelta, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
     ApiKey, ApiKeyRow, Caller, Environment, FreshKey, HourBar, InUse, KeyFilter, KeyHash, KeyList, KeySort, KeyStats,
-    LastUse, NewApiKey, OldSecret, Overlap, PageAt, RecentTraffic, Scope, StatusFilter, list::PER_PAGE, token,
+    LastUse, NewApiKey, OldSecret, Overlap, PageAt, RecentTraffic, Scope, StatusFilter, list::PER_PAGE, signing, token,
 };
 use crate::{
     Db, Error,
     audit::{self, AuditRow, Change},
     error::{OnConstraint, Result, constraint},
-    ids::{KeyId, OrgId, PersonId, SecretId},
+    ids::{InstanceId, KeyId, OrgId, PersonId, SecretId},
+    messages,
     people::Actor,
+    seal::Sealer,
     throttle::Throttle,
     time::{self, Time},
     usage::store::hour_of,
+    webhooks::events::{self, NewEvent},
 };
 
 /// Days that "in use" looks back.
@@ -34,12 +37,15 @@ pub struct Issued {
     pub hint: String,
     pub environment: Environment,
     pub text: SecretString,
+    /// The only copy of its API secret, when one was issued with it.
+    pub api_secret: Option<SecretString>,
 }
 
 const COLUMNS: &str =
     "k.id, k.organization_id, k.name, k.description, k.environment, k.hint, k.scope_group, k.scopes, k.throttle,
-    k.allowed_ips, k.rate_limit, k.expires_at, k.disabled_at, k.revoked_at, k.revoked_by, k.created_at, k.created_by,
-    k.created_by_name, k.version, k.last_used_at, k.last_used_ip, k.last_used_user_agent, k.first_used_at";
+    k.allowed_ips, k.allowed_instances, k.rate_limit, k.expires_at, k.disabled_at, k.revoked_at, k.revoked_by, k.created_at, k.created_by,
+    k.created_by_name, k.version, k.last_used_at, k.last_used_ip, k.last_used_user_agent, k.first_used_at,
+    k.signing_secret_hint";
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -53,6 +59,7 @@ struct Row {
     scopes: Vec<String>,
     throttle: Json<Throttle>,
     allowed_ips: Vec<ipnet::IpNet>,
+    allowed_instances: Option<Vec<Uuid>>,
     rate_limit: Option<i32>,
     expires_at: Option<Time>,
     disabled_at: Option<Time>,
@@ -65,6 +72,7 @@ struct Row {
     last_used_at: Option<Time>,
     last_used_ip: Option<ipnet::IpNet>,
     last_used_user_agent: String,
+    signing_secret_hint: Option<String>,
 }
 
 impl Row {
@@ -81,6 +89,7 @@ impl Row {
             scopes: self.scopes.iter().filter_map(|s| Scope::parse(s)).collect(),
             throttle: self.throttle.0,
             allowed_ips: self.allowed_ips,
+            allowed_instances: self.allowed_instances.map(|ids| ids.into_iter().map(InstanceId).collect()),
             rate_limit: self.rate_limit.map(i32::unsigned_abs),
             expires_at: self.expires_at,
             disabled_at: self.disabled_at,
@@ -96,6 +105,7 @@ impl Row {
                 user_agent: self.last_used_user_agent,
             }),
             old_secret: None,
+            api_secret_hint: self.signing_secret_hint,
         }
     }
 }
@@ -452,11 +462,41 @@ fn name_taken(name: &str) -> impl FnOnce() -> Error + '_ {
     move || Error::field("name", format!("There is already a key named “{name}”. Choose another name."))
 }
 
-/// Makes a key.
+/// Makes a key without an API secret.
 ///
 /// # Errors
-/// `Invalid` when the name is taken; `Conflict` when the same submission made a key already.
+/// `Invalid` when the name is taken; `Conflict` when the same submission made a key already; `Internal` when an API
+/// secret is asked for: that is sealed, see [`create_with_secret`].
 pub async fn create(db: &Db, actor: &Actor, new: NewApiKey, submission: Option<Uuid>, prefix: &str) -> Result<Issued> {
+    if new.issue_secret {
+        return Err(Error::Internal("an API secret cannot be issued without a sealer".into()));
+    }
+    make(db, None, actor, new, submission, prefix).await
+}
+
+/// Makes a key, with an API secret when the form asks for one.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_with_secret(
+    db: &Db,
+    sealer: &Sealer,
+    actor: &Actor,
+    new: NewApiKey,
+    submission: Option<Uuid>,
+    prefix: &str,
+) -> Result<Issued> {
+    make(db, Some(sealer), actor, new, submission, prefix).await
+}
+
+async fn make(
+    db: &Db,
+    sealer: Option<&Sealer>,
+    actor: &Actor,
+    new: NewApiKey,
+    submission: Option<Uuid>,
+    prefix: &str,
+) -> Result<Issued> {
     may_manage(actor)?;
     let id = KeyId::new();
     let fresh = token::generate(prefix, new.environment);
@@ -474,10 +514,12 @@ pub async fn create(db: &Db, actor: &Actor, new: NewApiKey, submission: Option<U
             return Err(already_made(&name));
         }
     }
+    let instances = known_instances(&mut tx, actor.organization_id, new.allowed_instances.as_deref()).await?;
     sqlx::query!(
         "insert into api_keys (id, organization_id, name, description, environment, hint, scope_group, scopes, throttle,
-                               allowed_ips, rate_limit, expires_at, created_by, created_by_name, submission)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                               allowed_ips, rate_limit, expires_at, created_by, created_by_name, submission,
+                               allowed_instances)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         id.0,
         actor.organization_id.0,
         new.name,
@@ -493,6 +535,7 @@ pub async fn create(db: &Db, actor: &Actor, new: NewApiKey, submission: Option<U
         actor.person_id.map(|p| p.0),
         actor.name,
         submission,
+        instances.as_deref(),
     )
     .execute(&mut *tx)
     .await
@@ -502,10 +545,16 @@ pub async fn create(db: &Db, actor: &Actor, new: NewApiKey, submission: Option<U
         _ => error.into(),
     })?;
     insert_secret(&mut tx, actor.organization_id, id, &fresh).await?;
-    let changes = changes(None, &new);
+    let mut changes = changes(None, &new);
+    let mut api_secret = None;
+    if let (true, Some(sealer)) = (new.issue_secret, sealer) {
+        let (secret, hint) = set_api_secret(&mut tx, sealer, actor, id, prefix).await?;
+        changes.push(Change::new("API secret", None, Some(hint)));
+        api_secret = Some(secret);
+    }
     note(&mut tx, actor, "api_key.created", id, &new.name, changes).await?;
     tx.commit().await?;
-    Ok(Issued { id, name: new.name, hint: fresh.hint, environment: new.environment, text: fresh.text })
+    Ok(Issued { id, name: new.name, hint: fresh.hint, environment: new.environment, text: fresh.text, api_secret })
 }
 
 fn already_made(name: &str) -> Error {
@@ -548,6 +597,28 @@ async fn note(
     .await
 }
 
+/// The instances as they are stored, when all of them are the organization's.
+async fn known_instances(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    chosen: Option<&[InstanceId]>,
+) -> Result<Option<Vec<Uuid>>> {
+    let Some(chosen) = chosen else { return Ok(None) };
+    let ids: Vec<Uuid> = chosen.iter().map(|id| id.0).collect();
+    let known = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from instances where organization_id = $1 and id = any($2) and deleted_at is null"#,
+        organization.0,
+        &ids,
+    )
+    .fetch_one(tx)
+    .await?;
+    if usize::try_from(known) == Ok(ids.len()) {
+        Ok(Some(ids))
+    } else {
+        Err(Error::field("instances", "One of these instances is not there any more. Choose again."))
+    }
+}
+
 /// The fields that differ, in words. Without `before`, what a new key has.
 fn changes(before: Option<&ApiKey>, after: &NewApiKey) -> Vec<Change> {
     let limit = |n: Option<u32>| n.map_or("none".to_owned(), |n| format!("{n} an hour"));
@@ -561,6 +632,10 @@ fn changes(before: Option<&ApiKey>, after: &NewApiKey) -> Vec<Change> {
         ),
         _ => list.iter().map(super::form::show_net).collect::<Vec<_>>().join(", "),
     };
+    let instances = |list: Option<&[InstanceId]>| match list {
+        None => "all".to_owned(),
+        Some(ids) => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
     let scopes = |set: super::ScopeSet| set.iter().map(Scope::as_str).collect::<Vec<_>>().join(", ");
     let pairs = [
         ("name", before.map(|k| k.name.clone()), after.name.clone()),
@@ -570,6 +645,11 @@ fn changes(before: Option<&ApiKey>, after: &NewApiKey) -> Vec<Change> {
         ("max queue", before.map(|k| k.throttle.max_queue.to_string()), after.throttle.max_queue.to_string()),
         ("scopes", before.map(|k| scopes(k.scopes)), scopes(after.scopes)),
         ("allowed IP addresses", before.map(|k| ips(&k.allowed_ips)), ips(&after.allowed_ips)),
+        (
+            "allowed instances",
+            before.map(|k| instances(k.allowed_instances.as_deref())),
+            instances(after.allowed_instances.as_deref()),
+        ),
         ("rate limit", before.map(|k| limit(k.rate_limit)), limit(after.rate_limit)),
         ("expires", before.map(|k| expiry(k.expires_at)), expiry(after.expires_at)),
     ];
@@ -598,9 +678,10 @@ pub async fn edit(db: &Db, actor: &Actor, id: KeyId, version: i32, new: NewApiKe
     if changes.is_empty() && before.scope_group == new.scope_group {
         return Ok(());
     }
+    let instances = known_instances(&mut tx, actor.organization_id, new.allowed_instances.as_deref()).await?;
     sqlx::query!(
         "update api_keys set name = $3, description = $4, scope_group = $5, scopes = $6, throttle = $7, allowed_ips = $8,
-                rate_limit = $9, expires_at = $10, version = version + 1,
+                rate_limit = $9, expires_at = $10, allowed_instances = $11, version = version + 1,
                 expiry_warned = case when expires_at is distinct from $10 then null else expiry_warned end
          where organization_id = $1 and id = $2",
         actor.organization_id.0,
@@ -613,6 +694,7 @@ pub async fn edit(db: &Db, actor: &Actor, id: KeyId, version: i32, new: NewApiKe
         &new.allowed_ips,
         new.rate_limit.map(u32::cast_signed),
         new.expires_at,
+        instances.as_deref(),
     )
     .execute(&mut *tx)
     .await
@@ -659,16 +741,32 @@ pub async fn revoke(db: &Db, actor: &Actor, ids: &[KeyId]) -> Result<u64> {
         "update api_keys k set revoked_at = now(), revoked_by = $3, version = version + 1
          from (select id from api_keys where organization_id = $1 and id = any($2) order by id for update) due
          where k.id = due.id and k.revoked_at is null
-         returning k.id, k.name",
+         returning k.id, k.name, k.environment, k.revoked_at as \"revoked_at!\"",
         actor.organization_id.0,
         &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
         actor.name,
     )
     .fetch_all(&mut *tx)
     .await?;
+    let mut happened = Vec::with_capacity(changed.len());
     for key in &changed {
         note(&mut tx, actor, "api_key.revoked", KeyId(key.id), &key.name, vec![]).await?;
+        happened.push(NewEvent {
+            organization: actor.organization_id,
+            environment: Environment::parse(&key.environment).unwrap_or(Environment::Live),
+            kind: "api_key.revoked",
+            at: key.revoked_at,
+            data: serde_json::json!({
+                "keyId": KeyId(key.id),
+                "name": key.name,
+                "revokedAt": key.revoked_at,
+                "revokedBy": actor.name,
+            }),
+            message: None,
+            key: Some(KeyId(key.id)),
+        });
     }
+    events::emit(&mut tx, &happened).await?;
     tx.commit().await?;
     Ok(changed.len() as u64)
 }
@@ -704,7 +802,105 @@ pub async fn regenerate(db: &Db, actor: &Actor, id: KeyId, overlap: Overlap, pre
     ];
     note(&mut tx, actor, "api_key.regenerated", id, &key.name, changes).await?;
     tx.commit().await?;
-    Ok(Issued { id, name: key.name, hint: fresh.hint, environment: key.environment, text: fresh.text })
+    let environment = key.environment;
+    Ok(Issued { id, name: key.name, hint: fresh.hint, environment, text: fresh.text, api_secret: None })
+}
+
+/// A new API secret for a key. From now on its calls must carry it or sign with it; one it had before ends at once.
+/// The answer is its only copy, with its hint.
+///
+/// # Errors
+/// `Conflict` when the key is revoked.
+pub async fn issue_api_secret(
+    db: &Db,
+    sealer: &Sealer,
+    actor: &Actor,
+    id: KeyId,
+    prefix: &str,
+) -> Result<(SecretString, String)> {
+    let mut tx = db.tenant(actor.organization_id).await?;
+    let key = load_for_change(&mut tx, actor, id).await?;
+    let issued = set_api_secret(&mut tx, sealer, actor, id, prefix).await?;
+    let changes = vec![Change::new("API secret", key.api_secret_hint, Some(issued.1.clone()))];
+    note(&mut tx, actor, "api_key.secret_issued", id, &key.name, changes).await?;
+    tx.commit().await?;
+    Ok(issued)
+}
+
+/// Takes the API secret away: the key alone suffices again.
+///
+/// # Errors
+/// `Conflict` when the key is revoked or has none.
+pub async fn remove_api_secret(db: &Db, actor: &Actor, id: KeyId) -> Result<()> {
+    let mut tx = db.tenant(actor.organization_id).await?;
+    let key = load_for_change(&mut tx, actor, id).await?;
+    let Some(hint) = key.api_secret_hint else {
+        return Err(Error::Conflict(format!("The key “{}” has no API secret.", key.name)));
+    };
+    sqlx::query!(
+        "update api_keys set signing_secret = null, signing_secret_hint = null, version = version + 1
+         where organization_id = $1 and id = $2",
+        actor.organization_id.0,
+        id.0,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let changes = vec![Change::new("API secret", Some(hint), None)];
+    note(&mut tx, actor, "api_key.secret_removed", id, &key.name, changes).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Writes a fresh API secret, sealed; returns it with its hint.
+async fn set_api_secret(
+    tx: &mut PgConnection,
+    sealer: &Sealer,
+    actor: &Actor,
+    id: KeyId,
+    prefix: &str,
+) -> Result<(SecretString, String)> {
+    let secret = token::generate_secret(prefix);
+    let hint = token::hint(secret.expose_secret());
+    sqlx::query!(
+        "update api_keys set signing_secret = $3, signing_secret_hint = $4, version = version + 1
+         where organization_id = $1 and id = $2",
+        actor.organization_id.0,
+        id.0,
+        sealer.seal(&signing::context(id), secret.expose_secret().as_bytes())?,
+        hint,
+    )
+    .execute(tx)
+    .await?;
+    Ok((secret, hint))
+}
+
+/// Uses a signature up, for all servers: `true` for the first who asks, `false` for everybody after. `digest` as by
+/// [`signing::Signature::digest`], `useless_after` in Unix seconds.
+///
+/// The row is not awaited on disk: should the database itself crash, signatures of its last moments (Postgres: three
+/// times `wal_writer_delay`, 0.6 s) could be used again within their five minutes.
+pub async fn use_signature(db: &Db, digest: &[u8; 32], useless_after: i64) -> Result<bool> {
+    let ends = chrono::DateTime::from_timestamp(useless_after, 0).ok_or_else(|| Error::Internal("time".into()))?;
+    // The setting holds for the statement's own transaction.
+    let first = sqlx::query!(
+        "insert into used_signatures (digest, expires_at)
+         select $1, $2 from (select set_config('synchronous_commit', 'off', true)) as unawaited
+         on conflict do nothing",
+        &digest[..],
+        ends,
+    )
+    .execute(db.system())
+    .await?
+    .rows_affected();
+    Ok(first > 0)
+}
+
+/// Forgets signatures that are too old to be used anyway. For housekeeping.
+pub async fn forget_signatures(db: &Db, now: Time) -> Result<u64> {
+    // A server whose clock is behind may still accept them for a while.
+    let before = now - TimeDelta::minutes(10);
+    let forgotten = sqlx::query!("delete from used_signatures where expires_at < $1", before).execute(db.system());
+    Ok(forgotten.await?.rows_affected())
 }
 
 /// Ends the replaced secret now.
@@ -734,7 +930,7 @@ pub async fn retire_old_secret(db: &Db, actor: &Actor, id: KeyId) -> Result<()> 
     Ok(())
 }
 
-/// The figures of one key. Messages are counted from the day that Bouncer sends them; until then there are none.
+/// The figures of one key: all its messages, and its calls of the last 30 days.
 pub async fn stats(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<KeyStats> {
     let mut tx = db.tenant(organization).await?;
     load(&mut tx, organization, id, "").await?;
@@ -760,12 +956,18 @@ pub async fn stats(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result
     )
     .fetch_all(&mut *tx)
     .await?;
+    let messages = messages::store::count_of_key(&mut tx, organization, id).await?;
     Ok(KeyStats {
+        messages: messages.total,
+        sent: messages.sent,
+        delivered: messages.delivered,
+        read: messages.read,
+        failed: messages.failed,
+        last_message_at: messages.last_at,
         requests: sums.requests,
         errors: sums.errors,
         denied: sums.denied,
         top_endpoints: top.into_iter().map(|row| (row.endpoint, row.calls)).collect(),
-        ..KeyStats::default()
     })
 }
 
@@ -786,7 +988,7 @@ pub async fn in_use(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Resul
     Ok(InUse {
         callers: callers(&mut tx, organization, id, None, now).await?,
         scopes: scopes.into_iter().filter_map(|row| Some((Scope::parse(&row.scope)?, row.calls))).collect(),
-        queued_messages: 0,
+        queued_messages: messages::store::waiting_of_key(&mut tx, organization, id).await?,
     })
 }
 

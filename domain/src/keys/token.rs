@@ -93,9 +93,16 @@ pub fn hint(key: &str) -> String {
     format!("{}…{}", &key[..head + 4], &key[key.len() - 4..])
 }
 
+/// What stands in an API secret where a key names its environment.
+pub const SECRET_WORD: &str = "secret";
+
 /// Puts a key together from its random part. Separate from [`generate`] so that vectors can be published.
 fn assemble(prefix: &str, environment: Environment, random: &str) -> String {
-    let mut key = format!("{prefix}_{}_{random}", environment.as_str());
+    assemble_with(prefix, environment.as_str(), random)
+}
+
+fn assemble_with(prefix: &str, word: &str, random: &str) -> String {
+    let mut key = format!("{prefix}_{word}_{random}");
     let sum = checksum(&key);
     key.extend(sum.map(char::from));
     key
@@ -111,10 +118,20 @@ pub struct FreshKey {
 /// A new key from the operating system's randomness, 32 base62 characters (190 bits) without modulo bias.
 #[cfg(feature = "postgres")]
 pub fn generate(prefix: &str, environment: Environment) -> FreshKey {
-    use rand::RngExt;
-    let random: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(RANDOM).map(char::from).collect();
-    let text = SecretString::from(assemble(prefix, environment, &random));
+    let text = SecretString::from(assemble(prefix, environment, &random()));
     FreshKey { hash: KeyHash::of(text.expose_secret()), hint: hint(text.expose_secret()), text }
+}
+
+/// A new API secret: the form of a key, with `secret` where a key names its environment.
+#[cfg(feature = "postgres")]
+pub fn generate_secret(prefix: &str) -> SecretString {
+    SecretString::from(assemble_with(prefix, SECRET_WORD, &random()))
+}
+
+#[cfg(feature = "postgres")]
+fn random() -> String {
+    use rand::RngExt;
+    rand::rng().sample_iter(rand::distr::Alphanumeric).take(RANDOM).map(char::from).collect()
 }
 
 /// A prefix is 2 to 12 lower-case letters or digits.
@@ -125,6 +142,11 @@ pub fn valid_prefix(prefix: &str) -> bool {
 /// A published example for scanners: never issued, since its random part is a counting sequence.
 pub fn example(prefix: &str, environment: Environment) -> SecretString {
     SecretString::from(assemble(prefix, environment, "0123456789ABCDEFGHIJKLMNOPQRSTUV"))
+}
+
+/// The API secret of the published signatures: never issued either.
+pub fn example_secret(prefix: &str) -> SecretString {
+    SecretString::from(assemble_with(prefix, SECRET_WORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV"))
 }
 
 #[cfg(test)]
@@ -146,6 +168,7 @@ mod tests {
     fn published_vectors() {
         insta::assert_snapshot!(example("bnc", Environment::Live).expose_secret(), @"bnc_live_0123456789ABCDEFGHIJKLMNOPQRSTUV0NrDrU");
         insta::assert_snapshot!(example("bnc", Environment::Test).expose_secret(), @"bnc_test_0123456789ABCDEFGHIJKLMNOPQRSTUV31jncr");
+        insta::assert_snapshot!(example_secret("bnc").expose_secret(), @"bnc_secret_0123456789ABCDEFGHIJKLMNOPQRSTUV1OhxLO");
     }
 
     proptest! {
@@ -156,6 +179,12 @@ mod tests {
             prop_assert_eq!(check(&prefix, &key), Ok(environment));
             prop_assert_eq!(key.len(), prefix.len() + 6 + 38);
             prop_assert!(hint(&key).chars().count() == prefix.len() + 6 + 4 + 1 + 4);
+        }
+
+        /// A secret shown as a key is not one.
+        #[test]
+        fn a_secret_is_no_key(random in "[0-9A-Za-z]{32}") {
+            prop_assert_eq!(check("bnc", &assemble_with("bnc", SECRET_WORD, &random)), Err(NotAKey::Malformed));
         }
 
         #[test]

@@ -6,6 +6,8 @@ pub mod invitations;
 #[cfg(feature = "postgres")]
 pub mod members;
 #[cfg(feature = "postgres")]
+pub mod organization;
+#[cfg(feature = "postgres")]
 pub mod passwords;
 #[cfg(feature = "postgres")]
 pub mod sessions;

@@ -5,4 +5,4 @@ mod mode;
 mod schedule;
 
 pub use mode::{MAX_DELAY_MS, MAX_QUEUE, Throttle, ThrottleMode};
-pub use schedule::{Pace, Random, SplitMix, preview};
+pub use schedule::{Pace, Random, Slot, SplitMix, preview};

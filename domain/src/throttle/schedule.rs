@@ -29,6 +29,15 @@ impl Random for SplitMix {
     }
 }
 
+/// A place in an instance's schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Least distance to the message before it, also when that one leaves later than it should.
+    pub gap_ms: u32,
+}
+
 /// The pacing state of one instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
@@ -41,11 +50,19 @@ pub struct Pace {
 impl Pace {
     /// Takes the next slot. The first message of an idle instance leaves at once: the delay stands *between* messages.
     pub fn take(&mut self, mode: ThrottleMode, now_ms: i64, random: &mut impl Random) -> i64 {
+        self.take_slot(mode, now_ms, random).at_ms
+    }
+
+    /// The same, and the gap that was drawn.
+    pub fn take_slot(&mut self, mode: ThrottleMode, now_ms: i64, random: &mut impl Random) -> Slot {
         let slot = match self.last_slot_ms {
-            None => now_ms,
-            Some(last) => now_ms.max(last + i64::from(self.delay(mode, random))),
+            None => Slot { at_ms: now_ms, gap_ms: 0 },
+            Some(last) => {
+                let gap_ms = self.delay(mode, random);
+                Slot { at_ms: now_ms.max(last + i64::from(gap_ms)), gap_ms }
+            }
         };
-        self.last_slot_ms = Some(slot);
+        self.last_slot_ms = Some(slot.at_ms);
         self.in_batch += 1;
         slot
     }

@@ -1,5 +1,6 @@
 //! The request log: one row for each API call, allowed or denied; and its minute, hour and day rollups.
 
+pub mod report;
 #[cfg(feature = "postgres")]
 mod rows;
 #[cfg(feature = "postgres")]

@@ -14,7 +14,9 @@ use crate::{
     error::Result,
     gate::{Denial, cache::KeyCache},
     ids::{KeyId, OrgId, RequestId},
+    keys::Environment,
     time::Time,
+    webhooks::events::{self, NewEvent},
 };
 
 /// Days that request rows are kept.
@@ -45,19 +47,31 @@ pub async fn write_rows(db: &Db, rows: &Rows) -> Result<()> {
     Ok(())
 }
 
-/// Adds to the figures of the keys and notes their last use; announces the calls of keys that were never let through
-/// before, for the first-call radar.
-pub async fn write_tally(db: &Db, tally: &Tally) -> Result<()> {
+/// Adds to the figures of the keys and notes their last use. Answers with the keys that were never let through before:
+/// they are to be announced once their calls are in the request log ([`announce`]).
+pub async fn write_tally(db: &Db, tally: &Tally) -> Result<Vec<KeyId>> {
     if tally.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     // In one order for all servers: two that touch the same rows then wait instead of dead-locking.
     let mut keys: Vec<(&KeyId, &KeyTally)> = tally.keys.iter().collect();
     keys.sort_unstable_by_key(|(key, _)| **key);
     let mut tx = begin(db).await?;
     add_to_rollups(&mut tx, &keys).await?;
-    touch_keys(&mut tx, &keys).await?;
+    let new = touch_keys(&mut tx, &keys).await?;
     tx.commit().await?;
+    Ok(new)
+}
+
+/// Tells the first-call radar to look at the calls of these keys.
+pub async fn announce(db: &Db, keys: &[KeyId]) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("select pg_notify('bouncer_calls', id::text) from unnest($1::uuid[]) as n (id)")
+        .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
+        .execute(db.system())
+        .await?;
     Ok(())
 }
 
@@ -100,8 +114,9 @@ pub async fn write(db: &Db, server: Uuid, calls: &[RequestRow<'_>]) -> Result<()
     }
     tally.pass_on(&mut passed);
     write_passed(db, server, &passed).await?;
-    write_tally(db, &tally).await?;
-    write_rows(db, &rows).await
+    let new = write_tally(db, &tally).await?;
+    write_rows(db, &rows).await?;
+    announce(db, &new).await
 }
 
 async fn begin(db: &Db) -> Result<sqlx::PgTransaction<'static>> {
@@ -192,16 +207,15 @@ impl Names {
     }
 }
 
-/// Last use of the keys that were let through, and the announcement of first calls. The keys come in order.
-async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<()> {
+/// Notes the last use of the keys that were let through. The keys come in order. Answers with those that were never
+/// let through before.
+async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<Vec<KeyId>> {
     let ids: Vec<Uuid> = keys.iter().map(|(key, _)| key.0).collect();
     // Before the update, which makes the keys used.
-    sqlx::query(
-        "select pg_notify('bouncer_calls', id::text) from api_keys where id = any($1) and first_used_at is null",
-    )
-    .bind(&ids)
-    .execute(&mut *tx)
-    .await?;
+    let new: Vec<Uuid> = sqlx::query_scalar("select id from api_keys where id = any($1) and first_used_at is null")
+        .bind(&ids)
+        .fetch_all(&mut *tx)
+        .await?;
     let used: Vec<_> = keys.iter().filter(|(_, tally)| tally.last.allowed).collect();
     sqlx::query!(
         "update api_keys k
@@ -219,7 +233,7 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<()> 
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(new.into_iter().map(KeyId).collect())
 }
 
 /// Learns what other servers let through. To be called each second.
@@ -366,12 +380,27 @@ async fn warn_of_expiry(tx: &mut sqlx::PgConnection, now: Time) -> Result<()> {
                order by id for update)
            update api_keys k set expiry_warned = due.days from due
            where k.id = due.id and (k.expiry_warned is null or k.expiry_warned > due.days)
-           returning k.id, k.organization_id, k.name, k.expires_at as "expires_at!""#,
+           returning k.id, k.organization_id, k.name, k.environment, k.expires_at as "expires_at!", due.days as "days!""#,
         now,
     )
     .fetch_all(&mut *tx)
     .await?;
+    let mut happened = Vec::with_capacity(keys.len());
     for key in keys {
+        happened.push(NewEvent {
+            organization: OrgId(key.organization_id),
+            environment: Environment::parse(&key.environment).unwrap_or(Environment::Live),
+            kind: "api_key.expiring",
+            at: now,
+            data: serde_json::json!({
+                "keyId": KeyId(key.id),
+                "name": key.name,
+                "expiresAt": key.expires_at,
+                "days": key.days,
+            }),
+            message: None,
+            key: Some(KeyId(key.id)),
+        });
         note(
             tx,
             OrgId(key.organization_id),
@@ -382,7 +411,7 @@ async fn warn_of_expiry(tx: &mut sqlx::PgConnection, now: Time) -> Result<()> {
         )
         .await?;
     }
-    Ok(())
+    events::emit(tx, &happened).await
 }
 
 /// Keys with a hundred refused calls in the last hour, at most once in six hours a key.

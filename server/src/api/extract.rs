@@ -1,34 +1,23 @@
 //! What handlers ask for: the right to be called, and a body that is what it should be.
 
-use std::{
-    marker::PhantomData,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{marker::PhantomData, sync::Arc, time::Instant};
 
-use axum::{
-    body::Body,
-    extract::{FromRequest, FromRequestParts, Request},
-};
+use axum::extract::FromRequestParts;
 use domain::{
-    error::FieldError,
     gate::{Decision, Denial, Facts, GateKey, Instance, Presented, Queue, Rate, cache::Entry, decide},
     keys::{KeyHash, NotAKey, Scope, token},
 };
 use http::{HeaderMap, HeaderName, header, request::Parts};
-use serde_json::{Map, Value};
 
+pub(super) use super::body::{Fields, Json, Object};
 use super::{
     pipeline::{Call, RateNow, Verdict},
     problem::{Code, Problem, Result},
+    signature::{self, Proof},
 };
 use crate::state::AppState;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Largest body.
-const BODY_MAX: usize = 64 * 1024;
-/// A body that trickles in more slowly holds a connection for nothing.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an operation demands of a key.
 pub trait Requirement: Send + Sync + 'static {
@@ -52,6 +41,18 @@ requirements! {
     AnyKey = None;
     /// A key that may verify others.
     VerifyKeys = Some(Scope::KeyVerify);
+    SendMessages = Some(Scope::MessageSend);
+    ReadInstances = Some(Scope::InstanceRead);
+    ManageInstances = Some(Scope::InstanceManage);
+    ReadUsage = Some(Scope::UsageRead);
+    ReadWebhooks = Some(Scope::WebhooksRead);
+    ManageWebhooks = Some(Scope::WebhooksManage);
+    ReadOrganization = Some(Scope::OrganizationRead);
+    ManageConversations = Some(Scope::ConversationManage);
+    ReadTemplates = Some(Scope::TemplateRead);
+    CreateTemplates = Some(Scope::TemplateCreate);
+    UpdateTemplates = Some(Scope::TemplateUpdate);
+    DeleteTemplates = Some(Scope::TemplateDelete);
 }
 
 /// Proof that the gate let the call through: a handler that takes it cannot be reached without the right.
@@ -79,10 +80,62 @@ impl<R: Requirement> FromRequestParts<AppState> for Authorized<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        Screened::<R>::from_request_parts(parts, state).await?.admit(Instance::None)
+    }
+}
+
+/// The first half of the gate: the key is good, comes from where it may, and has the scope. A handler that takes it
+/// learns from the body what the call is about and asks the second half, [`Screened::admit`]. A call that never gets
+/// there has cost nothing.
+pub struct Screened<R: Requirement> {
+    entry: Arc<Entry>,
+    call: Arc<Call>,
+    requirement: PhantomData<R>,
+}
+
+impl<R: Requirement> FromRequestParts<AppState> for Screened<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         // The pipeline wraps every route; without it nothing may pass.
         let call = parts.extensions.get::<Arc<Call>>().cloned().ok_or_else(|| Problem::new(Code::Internal))?;
-        let entry = authorize(state, &call, &parts.headers, R::SCOPE).await?;
+        let entry = screen(state, &call, parts, R::SCOPE).await?;
+        // Whoever reads the body knows then whose it is (`idempotency`).
+        parts.extensions.insert(Caller(entry.clone()));
         Ok(Self { entry, call, requirement: PhantomData })
+    }
+}
+
+/// Who calls: known to the extractors after the gate's first half.
+#[derive(Clone)]
+pub(super) struct Caller(pub Arc<Entry>);
+
+impl<R: Requirement> Screened<R> {
+    pub fn key(&self) -> &GateKey {
+        &self.entry.key
+    }
+
+    /// The second half of the gate: is the instance allowed, is there a place left in the hour? Counts the call when it
+    /// may pass.
+    pub(super) fn admit(self, instance: Instance) -> Result<Authorized<R>> {
+        let Self { entry, call, requirement } = self;
+        let facts = facts(&call, R::SCOPE, instance);
+        match ask(&entry, Presented::Key(&entry.key), facts) {
+            (Decision::Allow, rate) => {
+                call.decided(Verdict { entry: Some(entry.clone()), outcome: "allowed", scope: R::SCOPE, rate });
+                Ok(Authorized { entry, call, requirement })
+            }
+            (Decision::Deny(denial), rate) => {
+                call.decided(Verdict { entry: Some(entry), outcome: denial.as_str(), scope: R::SCOPE, rate });
+                Err(denial.into())
+            }
+        }
+    }
+
+    /// What the gate must know could not be asked.
+    pub(super) fn unavailable(self, error: domain::Error) -> Problem {
+        self.call.decided(Verdict { entry: Some(self.entry), outcome: "unavailable", scope: R::SCOPE, rate: None });
+        error.into()
     }
 }
 
@@ -119,9 +172,35 @@ impl Shown {
     }
 }
 
-/// Asks the gate, counts the call when it may pass, and notes the verdict either way.
-async fn authorize(state: &AppState, call: &Call, headers: &HeaderMap, scope: Option<Scope>) -> Result<Arc<Entry>> {
-    let text = match credential(headers) {
+fn facts(call: &Call, scope: Option<Scope>, instance: Instance) -> Facts {
+    let now_ms = call.at.timestamp_millis();
+    Facts { now_ms, ip: call.ip, scope, instance, rate: Rate::default(), queue: Queue::NotAsked }
+}
+
+/// Asks the gate with the key's hour, and counts the call when it may pass: both under one lock, so that of two calls
+/// that race for the last place, one gets it.
+fn ask(entry: &Entry, presented: Presented<'_>, mut facts: Facts) -> (Decision, Option<RateNow>) {
+    let mut window = entry.window();
+    let counted = entry.key.rate_limit.unwrap_or(u32::MAX);
+    facts.rate = window.rate(counted, facts.now_ms);
+    let decision = decide(presented, &facts);
+    let mut used = facts.rate.used;
+    let mut frees_in_ms = facts.rate.frees_in_ms;
+    if decision == Decision::Allow {
+        window.record(counted, facts.now_ms);
+        used += 1;
+        if frees_in_ms == 0 {
+            frees_in_ms = domain::gate::limiter::WINDOW_MS;
+        }
+    }
+    let rate = entry.key.rate_limit.map(|limit| RateNow { limit, remaining: limit.saturating_sub(used), frees_in_ms });
+    (decision, rate)
+}
+
+/// The checks that need nothing but the head of the call. A refusal is noted as the verdict; whoever passes is not
+/// counted yet.
+async fn screen(state: &AppState, call: &Call, parts: &Parts, scope: Option<Scope>) -> Result<Arc<Entry>> {
+    let text = match credential(&parts.headers) {
         Ok(text) => text,
         Err(problem) => {
             call.decided(Verdict { entry: None, outcome: "conflicting_credentials", scope, rate: None });
@@ -135,9 +214,7 @@ async fn authorize(state: &AppState, call: &Call, headers: &HeaderMap, scope: Op
             return Err(error.into());
         }
     };
-    let now_ms = call.at.timestamp_millis();
-    let mut facts =
-        Facts { now_ms, ip: call.ip, scope, instance: Instance::None, rate: Rate::default(), queue: Queue::NotAsked };
+    let facts = facts(call, scope, Instance::None);
     let Shown::Key(entry) = &shown else {
         let denial = match decide(shown.presented(), &facts) {
             Decision::Deny(denial) => denial,
@@ -147,38 +224,26 @@ async fn authorize(state: &AppState, call: &Call, headers: &HeaderMap, scope: Op
         call.decided(Verdict { entry: None, outcome: denial.as_str(), scope, rate: None });
         return Err(denial.into());
     };
-    // Asking and counting under one lock: of two calls that race for the last place, one gets it.
-    let (decision, rate) = {
-        let mut window = entry.window();
-        let counted = entry.key.rate_limit.unwrap_or(u32::MAX);
-        facts.rate = window.rate(counted, now_ms);
-        let decision = decide(shown.presented(), &facts);
-        let mut used = facts.rate.used;
-        let mut frees_in_ms = facts.rate.frees_in_ms;
-        if decision == Decision::Allow {
-            window.record(counted, now_ms);
-            used += 1;
-            if frees_in_ms == 0 {
-                frees_in_ms = domain::gate::limiter::WINDOW_MS;
-            }
+    let proof = match signature::prove(state, &entry.key, &facts, parts, call.at).await {
+        Ok(proof) => proof,
+        Err(error) => {
+            call.decided(Verdict { entry: Some(entry.clone()), outcome: "unavailable", scope, rate: None });
+            return Err(error.into());
         }
-        let rate =
-            entry.key.rate_limit.map(|limit| RateNow { limit, remaining: limit.saturating_sub(used), frees_in_ms });
-        (decision, rate)
     };
-    match decision {
-        Decision::Allow => {
-            call.decided(Verdict { entry: Some(entry.clone()), outcome: "allowed", scope, rate });
-            Ok(entry.clone())
-        }
-        Decision::Deny(denial) => {
-            let problem = Problem::from(denial);
-            // Whoever is not let in learns nothing about the key.
-            let rate = rate.filter(|_| problem.code() != Code::Unauthenticated);
-            call.decided(Verdict { entry: Some(entry.clone()), outcome: denial.as_str(), scope, rate });
-            Err(problem)
-        }
-    }
+    let presented = if matches!(proof, Proof::Good) { shown.presented() } else { Presented::WrongSecret(&entry.key) };
+    // The hour is asked in the second half: here it counts as empty.
+    let Decision::Deny(denial) = decide(presented, &facts) else { return Ok(entry.clone()) };
+    let problem = match proof {
+        // The signature could not be looked at: the caller should know why.
+        Proof::Unreadable(problem) if denial == Denial::WrongSecret => problem,
+        _ => Problem::from(denial),
+    };
+    // Refused by the same rules, so nothing is counted. Whoever is not let in learns nothing about the key.
+    let rate = ask(entry, presented, facts).1;
+    let rate = rate.filter(|_| problem.code() != Code::Unauthenticated && denial != Denial::WrongSecret);
+    call.decided(Verdict { entry: Some(entry.clone()), outcome: denial.as_str(), scope, rate });
+    Err(problem)
 }
 
 /// The key in the headers: `Authorization: Bearer …` or `X-API-Key: …`. An unreadable value reads as a text that is
@@ -201,141 +266,6 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
         return Err(Problem::new(Code::ConflictingCredentials));
     }
     Ok(Some(first))
-}
-
-/// A JSON body, read and checked. Errors name every wrong field at once.
-pub struct Json<T>(pub T);
-
-/// A body that can be read from an object's fields.
-pub trait Fields: Sized {
-    /// Takes its fields out of the object; what is left over is unknown.
-    fn take(object: &mut Object) -> Self;
-}
-
-impl<T: Fields> FromRequest<AppState> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &AppState) -> Result<Self> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(Code::UnsupportedMediaType));
-        }
-        let bytes = read(request.into_body()).await?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(Code::UnreadableBody).saying(format!(
-                "The body is not JSON: reading stopped at line {}, column {}.",
-                error.line(),
-                error.column()
-            ))
-        })?;
-        let Value::Object(map) = value else {
-            return Err(Problem::new(Code::UnreadableBody).saying("The body must be a JSON object."));
-        };
-        let mut object = Object { map, errors: Vec::new() };
-        let body = T::take(&mut object);
-        object.finish().map(|()| Self(body))
-    }
-}
-
-/// `application/json`, with or without parameters, and `application/…+json`.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-}
-
-async fn read(body: Body) -> Result<axum::body::Bytes> {
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(Problem::new(Code::PayloadTooLarge)),
-        // The connection broke; nobody will read this.
-        Ok(Err(_)) => Err(Problem::new(Code::UnreadableBody).saying("The body ended before it was complete.")),
-        Err(_) => Err(Problem::new(Code::RequestTimeout)),
-    }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    use std::error::Error;
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        // http-body-util's LengthLimitError, which axum does not name.
-        if error.to_string() == "length limit exceeded" {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// A JSON object being read: each field is taken once, and complaints are collected.
-pub struct Object {
-    map: Map<String, Value>,
-    errors: Vec<FieldError>,
-}
-
-impl Object {
-    pub fn complain(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(FieldError::new(field, message));
-    }
-
-    /// A text that must be there; empty after a complaint.
-    pub fn text(&mut self, field: &'static str) -> String {
-        match self.map.remove(field) {
-            Some(Value::String(text)) if !text.is_empty() => text,
-            Some(Value::String(_)) => self.wrong(field, "This must not be empty."),
-            Some(_) => self.wrong(field, "This must be a text."),
-            None => self.wrong(field, "This is required."),
-        }
-    }
-
-    fn wrong(&mut self, field: &'static str, message: &str) -> String {
-        self.complain(field, message);
-        String::new()
-    }
-
-    /// A text that may be missing or null.
-    pub fn optional_text(&mut self, field: &'static str) -> Option<String> {
-        match self.map.remove(field) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(_) => {
-                self.complain(field, "This must be a text.");
-                None
-            }
-        }
-    }
-
-    /// A list of texts that may be missing or null.
-    pub fn optional_texts(&mut self, field: &'static str, most: usize) -> Vec<String> {
-        let items = match self.map.remove(field) {
-            None | Some(Value::Null) => return Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(_) => {
-                self.complain(field, "This must be a list of texts.");
-                return Vec::new();
-            }
-        };
-        if items.len() > most {
-            self.complain(field, format!("At most {most}; these are {}.", items.len()));
-            return Vec::new();
-        }
-        let mut texts = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            match item {
-                Value::String(text) => texts.push(text),
-                _ => self.complain(format!("{field}[{index}]"), "This must be a text."),
-            }
-        }
-        texts
-    }
-
-    fn finish(mut self) -> Result<()> {
-        // A body of nothing but unknown fields must not make an endless answer.
-        for field in self.map.keys().take(20) {
-            let shown: String = field.chars().take(100).collect();
-            self.errors.push(FieldError::new(shown, "There is no such field."));
-        }
-        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
-    }
 }
 
 #[cfg(test)]
@@ -367,16 +297,5 @@ mod tests {
         );
         assert_eq!(find(&[("authorization", "Basic YTpi")]), Ok(Some(String::new())));
         assert_eq!(find(&[("authorization", "abc")]), Ok(Some(String::new())));
-    }
-
-    #[test]
-    fn knows_json_by_its_type() {
-        for json in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
-            assert!(is_json(&headers(&[("content-type", json)])), "{json}");
-        }
-        for other in ["text/plain", "application/x-www-form-urlencoded", "text/json", ""] {
-            assert!(!is_json(&headers(&[("content-type", other)])), "{other}");
-        }
-        assert!(!is_json(&HeaderMap::new()));
     }
 }

@@ -161,6 +161,7 @@ mod tests {
             disabled: false,
             revoked: false,
             allowed_instances: None,
+            api_secret: None,
         };
         let prepared = prepare(&key).unwrap();
         let text = [&prepared.before, b"998".as_slice(), &prepared.after].concat();

@@ -6,13 +6,25 @@
 //! Routes and document stay together: a route that is not in the document does not exist.
 
 mod ascii;
+mod body;
+mod conversations;
 pub mod extract;
+mod idempotency;
+mod instances;
+mod json;
+mod list;
 mod me;
+mod messages;
 pub mod openapi;
+mod organization;
 mod pipeline;
 pub mod problem;
 mod problems;
+mod signature;
+mod templates;
+mod usage;
 mod verify;
+mod webhooks;
 
 use axum::{Router, routing::any};
 use utoipa_axum::{
@@ -30,6 +42,32 @@ fn operations() -> Operations {
     Operations::new()
         .routes(routes!(me::me))
         .routes(routes!(verify::verify))
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::get, messages::cancel))
+        .routes(routes!(organization::get))
+        .routes(routes!(usage::get))
+        .routes(routes!(conversations::list))
+        .routes(routes!(conversations::get, conversations::put))
+        .routes(routes!(templates::list, templates::create))
+        .routes(routes!(templates::sync))
+        .routes(routes!(templates::get, templates::patch, templates::delete))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::deliveries::list))
+        .routes(routes!(webhooks::deliveries::get))
+        .routes(routes!(webhooks::deliveries::resend_one))
+        .routes(routes!(webhooks::deliveries::resend_many))
+        .routes(routes!(webhooks::deliveries::job, webhooks::deliveries::cancel_job))
+        .routes(routes!(instances::list, instances::create))
+        .routes(routes!(instances::get, instances::patch, instances::delete))
+        .routes(routes!(instances::connect))
+        .routes(routes!(instances::disconnect))
+        .routes(routes!(instances::pause))
+        .routes(routes!(instances::resume))
+        .routes(routes!(instances::qr))
         .routes(routes!(problems::list))
         .routes(routes!(problems::one))
         .routes(routes!(openapi::document))

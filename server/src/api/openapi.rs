@@ -83,13 +83,20 @@ fn complete(document: &mut Value) {
     document["info"] = json!({
         "title": "Bouncer API",
         "version": env!("CARGO_PKG_VERSION"),
-        "description": "Authenticate with a key from the console, in `Authorization: Bearer KEY` or `X-API-Key: KEY`. \
+        "description": format!("{}\n\n{}", "Authenticate with a key from the console, in `Authorization: Bearer KEY` or `X-API-Key: KEY`. \
             Both with different keys, or a key in the address, is refused. Every answer carries `X-Request-Id`. \
             Errors are problem documents (RFC 9457) with a stable `code`. Unknown fields in a body are refused by name. \
             The rate limit is a sliding hour: it is exact on one server; several servers learn of each other's calls \
-            within about two seconds, and may together let through that much more.",
+            within about two seconds, and may together let through that much more.", super::signature::DOCS),
     });
     document["tags"] = json!([
+        { "name": "Messages", "description": "Sending, and what became of it" },
+        { "name": "Instances", "description": "Connected WhatsApp numbers and their queues" },
+        { "name": "Webhooks", "description": "Endpoints of yours that hear of events, and what was delivered to them" },
+        { "name": "Conversations", "description": "Who answers a contact: the bot or a person" },
+        { "name": "Templates", "description": "Approved message patterns" },
+        { "name": "Usage", "description": "Your calls over time" },
+        { "name": "Organization", "description": "What your keys belong to" },
         { "name": "Keys", "description": "The calling key, and keys shown to services of your own" },
         { "name": "Documentation", "description": "The API about itself; needs no key" },
     ]);
@@ -98,55 +105,136 @@ fn complete(document: &mut Value) {
         "bearerAuth": { "type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`; scopes named with an operation are scopes that the key needs" },
         "apiKeyAuth": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
     });
-    // Bodies are read by hand (extract.rs), which refuses what it does not know.
-    components["schemas"]["VerifyKey"]["additionalProperties"] = false.into();
     components["headers"] = headers();
     components["responses"] = responses();
+    components["parameters"] = parameters();
+    close_bodies(document);
 
     let Some(paths) = document["paths"].as_object_mut() else { return };
     // Operations are described relative to where the API stands.
     let relative = std::mem::take(paths);
     for (path, mut item) in relative {
-        for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
-            share(operation);
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            share(method, operation);
         }
         paths.insert(format!("{BASE}{path}"), item);
     }
 }
 
+/// Bodies are read by hand (`domain::fields`), which refuses what it does not know: so no object that may stand in a
+/// body has other fields than those it names.
+fn close_bodies(document: &mut Value) {
+    let mut open = Vec::new();
+    for item in document["paths"].as_object().into_iter().flat_map(|paths| paths.values()) {
+        for operation in item.as_object().into_iter().flat_map(|item| item.values()) {
+            references(&operation["requestBody"], &mut open);
+        }
+    }
+    let mut closed = HashSet::new();
+    while let Some(name) = open.pop() {
+        let schema = &mut document["components"]["schemas"][&name];
+        references(schema, &mut open);
+        if schema.get("properties").is_some() {
+            schema["additionalProperties"] = false.into();
+        }
+        closed.insert(name);
+        open.retain(|name| !closed.contains(name));
+    }
+}
+
+/// Names of the schemas that a value refers to.
+fn references(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            let name = map.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix("#/components/schemas/"));
+            names.extend(name.map(str::to_owned));
+            map.values().for_each(|value| references(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, names)),
+        _ => {}
+    }
+}
+
+/// A call that changes nothing needs no promise to happen once.
+const HARMLESS_POSTS: [&str; 1] = ["verifyKey"];
+
+fn parameters() -> Value {
+    json!({
+        "Idempotency-Key": {
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "Repeat a call with the same value when its answer was lost: it happens once. For 24 hours \
+                the same call gets the first one's answer, with `Idempotent-Replayed: true`; another call with the same \
+                value is refused with 422 `idempotency_mismatch`. At most 255 visible ASCII characters, bare or in \
+                quotation marks.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 257 },
+            "example": "order-1017",
+        },
+    })
+}
+
 /// Adds to one operation what all have.
-fn share(operation: &mut Value) {
+fn share(method: &str, operation: &mut Value) {
     let needs_key = operation["security"]
         .as_array()
         .is_some_and(|all| all.iter().any(|one| one.as_object().is_some_and(|o| !o.is_empty())));
     let needs_scope = needs_key && operation["security"].to_string().contains(':');
     let has_body = operation.get("requestBody").is_some();
-    let has_parameters = operation.get("parameters").is_some();
+    let has_parameter = |place: &str| {
+        operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == place))
+    };
+    let (in_path, in_query) = (has_parameter("path"), has_parameter("query"));
+    let once = method == "post" && needs_key && !HARMLESS_POSTS.iter().any(|id| operation["operationId"] == *id);
 
     let mut codes = vec!["400", "500"];
     if needs_key {
-        codes.extend(["401", "403", "429", "503"]);
+        // 422 everywhere: parameters that are not known are refused by name.
+        codes.extend(["401", "403", "422", "429", "503"]);
     }
-    if has_parameters {
+    if in_path {
         codes.push("404");
     }
-    if has_body {
-        codes.extend(["408", "413", "415", "422"]);
+    if in_query {
+        codes.push("404");
+    }
+    if has_body || once {
+        codes.extend(["408", "413", "415"]);
+    }
+    if once {
+        codes.push("409");
+        let parameters = &mut operation["parameters"];
+        if !parameters.is_array() {
+            *parameters = json!([]);
+        }
+        if let Some(parameters) = parameters.as_array_mut() {
+            parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
+        }
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for (status, answer) in responses.iter_mut() {
         if status.starts_with('2') {
             answer["headers"] = answer_headers(needs_key);
+            if once {
+                answer["headers"]["Idempotent-Replayed"] = header_ref("Idempotent-Replayed");
+            }
+        } else {
+            // Errors are the same everywhere; an operation may only say why it has one.
+            let about = answer["description"].take();
+            *answer = error_ref(status, needs_scope);
+            answer["description"] = about;
         }
     }
     for status in codes {
-        let name = match (status, needs_scope) {
-            // A key without any scope demand can still come from the wrong address.
-            ("403", false) => "403-address",
-            _ => status,
-        };
-        responses.entry(status).or_insert_with(|| json!({ "$ref": format!("#/components/responses/{name}") }));
+        responses.entry(status).or_insert_with(|| error_ref(status, needs_scope));
     }
+}
+
+fn error_ref(status: &str, needs_scope: bool) -> Value {
+    let name = match (status, needs_scope) {
+        // A key without any scope demand can still come from the wrong address.
+        ("403", false) => "403-address",
+        _ => status,
+    };
+    json!({ "$ref": format!("#/components/responses/{name}") })
 }
 
 fn header_ref(name: &str) -> Value {
@@ -179,6 +267,7 @@ fn headers() -> Value {
         "RateLimit": text("What is left (draft-ietf-httpapi-ratelimit-headers-11): `r` calls, the next place frees in `t` seconds", "\"hour\";r=998;t=1200"),
         "RateLimit-Policy": text("The limit (same draft): `q` calls in `w` seconds", "\"hour\";q=1000;w=3600"),
         "Retry-After": integer("Seconds to wait"),
+        "Idempotent-Replayed": text("The answer is that of an earlier call with the same `Idempotency-Key`", "true"),
         "WWW-Authenticate": text("How to authenticate", "Bearer"),
         "X-Required-Scopes": text("Scopes of which the key needs one", "message:send"),
     })
@@ -203,11 +292,11 @@ fn responses() -> Value {
 fn answer(status: u16, abouts: &[&super::problem::About]) -> Value {
     let lines: Vec<String> = abouts.iter().map(|about| format!("`{}`: {}", about.code, about.message)).collect();
     let codes: Vec<&str> = abouts.iter().map(|about| about.code).collect();
-    let mut headers = answer_headers(matches!(status, 403 | 404 | 413 | 415 | 422 | 429));
+    let mut headers = answer_headers(matches!(status, 403 | 404 | 409 | 413 | 415 | 422 | 424 | 429));
     let extra: &[&str] = match status {
         401 => &["WWW-Authenticate"],
         403 if codes.contains(&"insufficient_scope") => &["X-Required-Scopes"],
-        429 | 503 => &["Retry-After"],
+        409 | 429 | 503 => &["Retry-After"],
         _ => &[],
     };
     for name in extra {

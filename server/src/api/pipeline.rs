@@ -30,6 +30,7 @@ use super::{
     ascii::Ascii,
     extract::credential,
     problem::{Code, Problem},
+    signature,
 };
 use crate::{address, state::AppState, telemetry::COUNTERS};
 
@@ -41,7 +42,8 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Names under which keys are put into addresses by mistake.
-const KEY_PARAMETERS: &[&str] = &["api_key", "apikey", "api-key", "x-api-key", "key", "access_token", "token"];
+const KEY_PARAMETERS: &[&str] =
+    &["api_key", "apikey", "api-key", "x-api-key", "key", "access_token", "token", "api_secret", "x-api-secret"];
 
 /// One call, from its arrival to its row in the request log.
 pub struct Call {
@@ -50,6 +52,7 @@ pub struct Call {
     pub ip: std::net::IpAddr,
     pub(super) started: Instant,
     verdict: OnceLock<Verdict>,
+    amended: OnceLock<&'static str>,
 }
 
 /// What the gate decided about a call.
@@ -75,6 +78,11 @@ impl Call {
     /// Notes what was decided; the first decision stands.
     pub(super) fn decided(&self, verdict: Verdict) {
         _ = self.verdict.set(verdict);
+    }
+
+    /// Notes a refusal that came to light after the gate had let the call through, such as `queue_full`.
+    pub(super) fn amended(&self, outcome: &'static str) {
+        _ = self.amended.set(outcome);
     }
 
     pub(super) fn rate(&self) -> Option<RateNow> {
@@ -119,6 +127,7 @@ impl Service<Request> for Piped {
             ip: address::client(request.extensions(), request.headers(), &state.trusted_proxies),
             started,
             verdict: OnceLock::new(),
+            amended: OnceLock::new(),
         });
         let method = method_name(request.method());
         let endpoint = endpoint(request.extensions().get::<MatchedPath>());
@@ -128,9 +137,17 @@ impl Service<Request> for Piped {
             Some(query) if has_key(request.uri(), query, &state.key_prefix) => {
                 let (state, call) = (state.clone(), call.clone());
                 let (uri, headers) = (request.uri().clone(), request.headers().clone());
-                Answer::Refusal(Box::pin(
+                Answer::Other(Box::pin(
                     async move { refuse_leaked(&state, &call, &uri, &headers).await.into_response() },
                 ))
+            }
+            _ if request.headers().contains_key(signature::SIGNATURE) => {
+                let (state, mut route) = (state.clone(), self.route.clone());
+                request.extensions_mut().insert(call.clone());
+                Answer::Other(Box::pin(async move {
+                    let request = signature::hold(&state, request).await;
+                    route.call(request).await.unwrap_or_else(|never| match never {})
+                }))
             }
             _ => {
                 request.extensions_mut().insert(call.clone());
@@ -154,8 +171,8 @@ pub(super) struct Running {
 #[expect(clippy::large_enum_variant, reason = "the large one is nearly every call, and a box would cost each of them")]
 enum Answer {
     Handler(RouteFuture<Infallible>),
-    /// The handler is not asked.
-    Refusal(Pin<Box<dyn Future<Output = Response> + Send>>),
+    /// The handler is not asked, or not at once.
+    Other(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 impl Future for Running {
@@ -165,7 +182,7 @@ impl Future for Running {
         let this = &mut *self;
         let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.answer {
             Answer::Handler(answer) => Pin::new(answer).poll(context).map(|Ok(response)| response),
-            Answer::Refusal(answer) => answer.as_mut().poll(context),
+            Answer::Other(answer) => answer.as_mut().poll(context),
         }));
         let response = match polled {
             Ok(Poll::Ready(response)) => response,
@@ -243,7 +260,8 @@ fn log(
         COUNTERS.call(if status == 404 || status == 405 { "not_found" } else { "public" }, took);
         return;
     };
-    COUNTERS.call(verdict.outcome, took);
+    let outcome = call.amended.get().copied().unwrap_or(verdict.outcome);
+    COUNTERS.call(outcome, took);
     // A call with nobody's key belongs to no organization's log.
     let Some(entry) = &verdict.entry else { return };
     let row = RequestRow {
@@ -253,7 +271,7 @@ fn log(
         method,
         endpoint,
         status,
-        outcome: verdict.outcome,
+        outcome,
         scope: verdict.scope,
         ip: call.ip,
         user_agent: agent.map(readable).unwrap_or_default(),
@@ -305,7 +323,7 @@ fn has_key(uri: &Uri, query: &str, prefix: &str) -> bool {
 fn shape(text: &str, prefix: &str) -> bool {
     text.match_indices(prefix).any(|(at, _)| {
         let rest = &text[at + prefix.len()..];
-        rest.starts_with("_live_") || rest.starts_with("_test_")
+        rest.starts_with("_live_") || rest.starts_with("_test_") || rest.starts_with("_secret_")
     })
 }
 
@@ -352,6 +370,8 @@ mod tests {
             "q=%62nc_test_abc",
             "bnc_live_abc",
             "next=/a%3Fk%3Dbnc_live_x",
+            "x=bnc_secret_abc",
+            "api_secret=x",
         ] {
             assert!(has(leaked), "{leaked}");
         }

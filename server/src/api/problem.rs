@@ -65,15 +65,30 @@ problems! {
     RequestTimeout 408 "request_timeout" "Body came too slowly"
         "The body did not arrive in time."
         "Send it again.";
+    IdempotencyInFlight 409 "idempotency_in_flight" "Still running"
+        "The first call with this Idempotency-Key is still running."
+        "Wait for the number of seconds in Retry-After, then send the same call again: it gets the first one's answer.";
+    ConversationWithHuman 409 "conversation_with_human" "A person answers"
+        "A person has taken this conversation over."
+        "Wait until the conversation is given back, or give it back with PUT /conversations/{id}.";
+    Conflict 409 "conflict" "Not possible now"
+        "What the call is about is in a state that does not allow this."
+        "The message says what happened.";
     PayloadTooLarge 413 "payload_too_large" "Body too large"
-        "The body is larger than 64 KiB."
+        "The body is larger than 1 MiB."
         "Send less in one call.";
     UnsupportedMediaType 415 "unsupported_media_type" "Not JSON"
         "The body must be sent as application/json."
         "Set the header Content-Type to application/json.";
     ValidationFailed 422 "validation_failed" "Not valid"
-        "The body has errors; each is named in errors."
+        "The call has errors; each is named in errors."
         "Correct the fields named in errors. Unknown fields are refused too, so that a typing mistake is noticed.";
+    IdempotencyMismatch 422 "idempotency_mismatch" "Idempotency-Key used twice"
+        "This Idempotency-Key was used for another call in the last 24 hours."
+        "Use a new key for each call that is not a repetition. A repetition must have the same method, path, API key and body.";
+    ProviderUnreachable 424 "provider_unreachable" "Provider not reached"
+        "The instance's provider cannot be reached, or its answer makes no sense."
+        "Check the instance's address and that its server runs, then try again.";
     RateLimited 429 "rate_limited" "Too many requests"
         "The key used up its calls of this hour."
         "Wait for the number of seconds in Retry-After, or raise the key's limit in the console.";
@@ -136,6 +151,12 @@ impl Problem {
 
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(Code::ValidationFailed) }
+    }
+
+    /// With `Retry-After`.
+    pub fn after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 
     pub fn unavailable() -> Self {
@@ -225,8 +246,9 @@ impl From<domain::Error> for Problem {
             E::Invalid(errors) => Self::invalid(errors),
             E::Unavailable => Self::unavailable(),
             E::Limited { retry_after_s } => Self { retry_after_s: Some(retry_after_s), ..Self::new(Code::RateLimited) },
-            // No operation of the API can run into these yet; better our error than a wrong one.
-            E::Forbidden(cause) | E::Conflict(cause) | E::Internal(cause) => {
+            E::Conflict(sentence) => Self::new(Code::Conflict).saying(sentence),
+            // Roles are people's, not keys': better our error than a wrong one.
+            E::Forbidden(cause) | E::Internal(cause) => {
                 tracing::error!(cause, "an API call failed");
                 Self::new(Code::Internal)
             }

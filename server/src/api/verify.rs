@@ -17,11 +17,14 @@ use super::{
     extract::{Authorized, Fields, Json, Object, Shown, VerifyKeys},
     me::EnvironmentName,
     problem::Result,
+    signature,
 };
 use crate::state::AppState;
 
 /// Longer texts are no keys; they are answered, not refused, since they are what somebody showed.
 const KEY_MAX: usize = 16 * 1024;
+/// Longest API secret that is looked at.
+const SECRET_MAX: usize = 200;
 
 /// What to verify.
 #[derive(ToSchema)]
@@ -35,6 +38,9 @@ pub(super) struct VerifyKey {
     /// The address your caller came from. Without it, the key's list of addresses is not looked at.
     #[schema(value_type = Option<String>, example = "203.0.113.9")]
     ip: Option<IpAddr>,
+    /// The API secret that was shown with it. A key that has one is valid only together with it.
+    #[schema(max_length = 200)]
+    secret: Option<String>,
 }
 
 impl Fields for VerifyKey {
@@ -57,7 +63,11 @@ impl Fields for VerifyKey {
             }
             ip
         });
-        Self { key, scopes, ip }
+        let secret = object.optional_text("secret");
+        if secret.as_ref().is_some_and(|secret| secret.len() > SECRET_MAX) {
+            object.complain("secret", format!("At most {SECRET_MAX} bytes."));
+        }
+        Self { key, scopes, ip, secret }
     }
 }
 
@@ -150,15 +160,15 @@ pub(super) async fn verify(
         )));
     };
     let rate = entry.window().rate(entry.key.rate_limit.unwrap_or(u32::MAX), now.timestamp_millis());
+    let proven = signature::is_shown(&state, &entry.key, asked.secret.as_deref())?;
+    let present = |key| if proven { Presented::Key(key) } else { Presented::WrongSecret(key) };
     let verdict = match asked.ip {
-        Some(ip) => judge(Presented::Key(&entry.key), &asked, ip, rate, now),
-        None if entry.key.allowed_ips.is_empty() => {
-            judge(Presented::Key(&entry.key), &asked, caller.call().ip, rate, now)
-        }
+        Some(ip) => judge(present(&entry.key), &asked, ip, rate, now),
+        None if entry.key.allowed_ips.is_empty() => judge(present(&entry.key), &asked, caller.call().ip, rate, now),
         // Nobody asked about the address.
         None => {
             let anywhere = GateKey { allowed_ips: Vec::new(), ..entry.key.clone() };
-            judge(Presented::Key(&anywhere), &asked, caller.call().ip, rate, now)
+            judge(present(&anywhere), &asked, caller.call().ip, rate, now)
         }
     };
     Ok(axum::Json(answer(Some(&entry.key), verdict, rate, now)))

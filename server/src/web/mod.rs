@@ -9,6 +9,7 @@ pub mod failure;
 mod guard;
 mod headers;
 pub mod live;
+mod outside;
 pub mod session;
 mod stamp;
 
@@ -74,6 +75,7 @@ fn context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
             public_url: state.public_url.clone(),
             key_prefix: state.key_prefix.clone(),
         }),
+        outside: Arc::new(outside::Outside(state.clone())),
     };
     move || {
         provide_context(pages.clone());

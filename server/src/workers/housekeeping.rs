@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use domain::{Error, usage};
+use domain::{Error, idempotency, keys, messages::queue, partitions, time::Time, usage};
 
 use crate::{state::AppState, telemetry::COUNTERS};
 
@@ -20,7 +20,7 @@ pub async fn run(state: AppState) {
         COUNTERS.database_up.set(if up { 1.0 } else { 0.0 });
         COUNTERS.cached.set(state.keys.len() as f64);
         if tokio::time::Instant::now() >= next {
-            let pause = match usage::store::housekeeping(&state.db, Utc::now()).await {
+            let pause = match tidy(&state, Utc::now()).await {
                 Ok(()) => EVERY,
                 Err(Error::Unavailable) => SOON,
                 Err(error) => {
@@ -35,4 +35,12 @@ pub async fn run(state: AppState) {
             () = state.stopped() => return,
         }
     }
+}
+
+async fn tidy(state: &AppState, now: Time) -> domain::Result<()> {
+    usage::store::housekeeping(&state.db, now).await?;
+    partitions::keep(&state.db, now).await?;
+    idempotency::forget_old(&state.db, now).await?;
+    keys::store::forget_signatures(&state.db, now).await?;
+    queue::forget_early(&state.db, now).await
 }

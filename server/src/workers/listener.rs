@@ -1,8 +1,12 @@
-//! Hears what changes: keys that must be forgotten at once on every server, and first calls for the radar.
+//! Hears what changes: keys and instances that must be forgotten at once on every server, first calls for the radar,
+//! messages and webhook deliveries that wait.
 
 use std::time::Duration;
 
-use domain::ids::KeyId;
+use domain::{
+    ids::{InstanceId, KeyId},
+    messages::queue,
+};
 use sqlx::postgres::{PgListener, PgNotification};
 use uuid::Uuid;
 
@@ -10,6 +14,8 @@ use crate::{state::AppState, telemetry::COUNTERS};
 
 const KEYS: &str = "bouncer_keys";
 const CALLS: &str = "bouncer_calls";
+const INSTANCES: &str = "bouncer_instances";
+const DELIVERIES: &str = "bouncer_deliveries";
 /// What all keys show has changed, such as the organization's name.
 const EVERY_KEY: &str = "*";
 /// A connection that was cut without a word is noticed after this long.
@@ -22,7 +28,14 @@ pub async fn run(state: AppState) {
         () = listen_for_ever(&state) => {}
         () = state.stopped() => {}
     }
-    state.keys.set_listening(false);
+    listening(&state, false);
+}
+
+/// While nothing is heard, copies are kept for moments only.
+fn listening(state: &AppState, yes: bool) {
+    state.keys.set_listening(yes);
+    state.instances.set_listening(yes);
+    COUNTERS.listening.set(if yes { 1.0 } else { 0.0 });
 }
 
 async fn listen_for_ever(state: &AppState) {
@@ -32,12 +45,12 @@ async fn listen_for_ever(state: &AppState) {
             Ok(mut listener) => {
                 // What changed before we listened was not heard.
                 state.keys.invalidate_all();
-                state.keys.set_listening(true);
-                COUNTERS.listening.set(1.0);
+                state.instances.invalidate_all();
+                state.deliveries.ring("");
+                listening(state, true);
                 pause = Duration::from_millis(100);
                 let end = hear(state, &mut listener).await;
-                state.keys.set_listening(false);
-                COUNTERS.listening.set(0.0);
+                listening(state, false);
                 tracing::warn!(why = end, "changes of keys cannot be heard; asking the database each second instead");
             }
             Err(error) => tracing::debug!(%error, "listening failed"),
@@ -51,7 +64,7 @@ async fn connect(state: &AppState) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(state.db.system()).await?;
     // A lost connection must be seen, not mended silently: entries read meanwhile may be stale.
     listener.eager_reconnect(false);
-    listener.listen_all([KEYS, CALLS]).await?;
+    listener.listen_all([KEYS, CALLS, INSTANCES, DELIVERIES, queue::CHANNEL]).await?;
     Ok(listener)
 }
 
@@ -79,6 +92,18 @@ async fn hear(state: &AppState, listener: &mut PgListener) -> String {
 
 fn tell(state: &AppState, notification: &PgNotification) {
     let payload = notification.payload();
+    match notification.channel() {
+        queue::CHANNEL => state.queue_woken.notify_one(),
+        DELIVERIES => state.deliveries.ring(payload),
+        INSTANCES => match payload.parse::<Uuid>() {
+            Ok(id) => state.instances.invalidate(InstanceId(id)),
+            Err(_) => state.instances.invalidate_all(),
+        },
+        channel => tell_of_key(state, channel, payload),
+    }
+}
+
+fn tell_of_key(state: &AppState, channel: &str, payload: &str) {
     if payload == EVERY_KEY {
         state.keys.invalidate_all();
         return;
@@ -90,7 +115,7 @@ fn tell(state: &AppState, notification: &PgNotification) {
         state.keys.invalidate_all();
         return;
     };
-    match notification.channel() {
+    match channel {
         // Nobody looking is no error.
         CALLS => _ = state.radar.send(key),
         _ => state.keys.invalidate_key(key),

@@ -1,8 +1,11 @@
 //! What goes on in the background: the request log is written, changes are heard, old things are tidied away.
 
+pub mod acceptor;
+pub mod deliverer;
 pub mod housekeeping;
 pub mod listener;
 pub mod recorder;
+pub mod sender;
 
 use tokio::task::JoinSet;
 
@@ -16,5 +19,7 @@ pub fn start(state: &AppState) -> JoinSet<()> {
     workers.spawn(telemetry::keep_up(state.clone()));
     workers.spawn(listener::run(state.clone()));
     workers.spawn(housekeeping::run(state.clone()));
+    workers.spawn(sender::run(state.clone()));
+    workers.spawn(deliverer::run(state.clone()));
     workers
 }

@@ -154,6 +154,7 @@ pub async fn run(state: AppState) {
         server: state.keys.server(),
         pause: EVERY,
         refusals: 0,
+        new: Vec::new(),
         figures: Instant::now(),
         told: Instant::now(),
     };
@@ -187,6 +188,8 @@ struct Writer {
     pause: Duration,
     /// Of what is next.
     refusals: u32,
+    /// Keys whose first calls are not announced yet.
+    new: Vec<KeyId>,
     /// When the figures were last written, and other servers last told.
     figures: Instant,
     told: Instant,
@@ -195,7 +198,8 @@ struct Writer {
 impl Writer {
     /// Writes what is due. Rows come last: whoever sees a call in the log finds it in the figures.
     async fn write(&mut self, everything: bool) {
-        let done = self.tell(everything).await && self.count(everything).await && self.log().await;
+        let done =
+            self.tell(everything).await && self.count(everything).await && self.log().await && self.announce().await;
         COUNTERS.waiting.set(self.recorder.len() as f64);
         if done {
             if self.pause > EVERY {
@@ -246,7 +250,13 @@ impl Writer {
                 waiting.tally.take(&new_keys)
             }
         };
-        let Err(error) = usage::store::write_tally(&self.recorder.0.db, &tally).await else { return true };
+        let error = match usage::store::write_tally(&self.recorder.0.db, &tally).await {
+            Ok(new) => {
+                self.new.extend(new);
+                return true;
+            }
+            Err(error) => error,
+        };
         if self.gives_up(&error, "the figures of the keys") {
             return false;
         }
@@ -277,6 +287,16 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Tells the radar of first calls. Whoever looks then finds them in the log.
+    async fn announce(&mut self) -> bool {
+        match usage::store::announce(&self.recorder.0.db, &self.new).await {
+            Ok(()) => self.new.clear(),
+            Err(error) if self.gives_up(&error, "first calls") => self.new.clear(),
+            Err(_) => return false,
+        }
+        true
     }
 
     /// Is it no use to try again?

@@ -73,6 +73,30 @@ async fn what_is_no_json_object_is_told_apart(_: PgPoolOptions, options: PgConne
     assert_eq!(not_utf8.problem(), "unreadable_body");
     let deep = "[".repeat(60_000);
     assert_eq!(world.post_json(PATH, &key, deep).await.problem(), "unreadable_body", "too deep to be meant");
+    for (body, says) in [
+        (r#"{"key":"x","key":"y"}"#, "The field key stands in the body twice."),
+        (r#"{"key":"x","scopes":[{"a":1,"a":2}]}"#, "The field scopes[0].a stands in the body twice."),
+        (&*format!(r#"{{"key":{}1{}}}"#, "[".repeat(64), "]".repeat(64)), "The body is more than 64 levels deep."),
+    ] {
+        let answer = world.post_json(PATH, &key, body.to_owned()).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (400, "unreadable_body"), "{body}");
+        assert_eq!(answer.json()["message"], says);
+    }
+    // JSON all right, but what it says cannot be kept as it was said.
+    for (body, field) in [
+        (r#"{"key":9223372036854775808}"#, "key"),
+        (r#"{"key":"x","scopes":[1e400000000000]}"#, ""),
+        (r#"{"key":"x","scopes":[-9223372036854775809]}"#, "scopes[0]"),
+        (r#"{"key":"x\u0000y"}"#, "key"),
+    ] {
+        let answer = world.post_json(PATH, &key, body).await;
+        if field.is_empty() {
+            assert_eq!(answer.problem(), "unreadable_body", "no number at all");
+            continue;
+        }
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "validation_failed"), "{body}");
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
 
     let request = |kind: Option<&str>| {
         let mut request = Request::post(PATH).header("x-api-key", &key.text);
@@ -98,15 +122,15 @@ async fn a_body_has_a_greatest_size(_: PgPoolOptions, options: PgConnectOptions)
         let body = json!({ "key": "x" }).to_string();
         format!("{body}{}", " ".repeat(size - body.len()))
     };
-    assert_eq!(world.post_json(PATH, &key, padded(64 * 1024)).await.status, 200);
-    let answer = world.post_json(PATH, &key, padded(64 * 1024 + 1)).await;
+    assert_eq!(world.post_json(PATH, &key, padded(1024 * 1024)).await.status, 200);
+    let answer = world.post_json(PATH, &key, padded(1024 * 1024 + 1)).await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (413, "payload_too_large"));
     // Also when it does not say how large it is.
-    let pieces = (0..100).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024]));
+    let pieces = (0..1_100).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024]));
     let answer = world.post_json(PATH, &key, Body::from_stream(futures::stream::iter(pieces))).await;
     assert_eq!(answer.problem(), "payload_too_large");
     // Whoever may not call at all is told so first.
-    let request = Request::post(PATH).body(Body::from(padded(100_000))).unwrap();
+    let request = Request::post(PATH).body(Body::from(padded(2_000_000))).unwrap();
     assert_eq!(world.send(request).await.status, 401);
 }
 

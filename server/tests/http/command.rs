@@ -210,6 +210,9 @@ fn a_server_shares_its_postgres_and_leaves_nothing_behind() {
     let running = site.postgres().expect("Postgres runs");
     site.good(&["admin", "create", "--organization", "Acme", "--email", "ada@acme.example"]);
     site.good(&["keys", "create", "--name", "Beside", "--scope", "message:send"]);
+    let signing = ["keys", "create", "--name", "Signing", "--scope", "message:send", "--with-secret", "--json"];
+    let made: Value = serde_json::from_str(&site.good(&signing)).unwrap();
+    assert!(made["secret"].as_str().unwrap().starts_with("bnc_secret_"), "{made}");
     assert_eq!(site.postgres().as_deref(), Some(&*running), "commands attach to what runs");
     assert_eq!(site.signal("-TERM"), Some(0), "stopped in order");
     assert_eq!(site.postgres(), None);

@@ -5,13 +5,27 @@
 
 mod bodies;
 mod command;
+mod conversations;
 mod denials;
+mod fuzz;
 mod headers;
+mod inbound;
+mod instances;
+mod messages;
+mod mocks;
+mod net;
 mod outage;
 mod pages;
+mod providers;
 mod radar;
 mod rates;
 mod recorder;
 mod rights;
+mod rotation;
+mod sending;
+mod signing;
+mod templates;
+mod usage;
 mod verify;
+mod webhooks;
 mod world;

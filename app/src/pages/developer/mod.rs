@@ -1,6 +1,7 @@
 //! The Developer page and its tabs.
 
 pub mod api_keys;
+pub mod integrations;
 
 use leptos::prelude::*;
 use leptos_router::components::Outlet;
@@ -14,9 +15,10 @@ use crate::{
 #[component]
 pub fn DeveloperPage() -> impl IntoView {
     view! {
-        <PageHead title="Developer" text="Keys that let your shop, your workflows and your own code call the API of this organization."/>
+        <PageHead title="Developer" text="API keys and integrations of this organization."/>
         <Tabs label="Developer">
             <Tab href="/dashboard/developer/api-keys">"API Keys"</Tab>
+            <Tab href="/dashboard/developer/integrations">"Integrations"</Tab>
         </Tabs>
         <Outlet/>
     }

@@ -58,7 +58,8 @@ pub async fn create_key(
     let made = match form.parse(now(), None) {
         Ok(new) => {
             let prefix = &me.state.settings.key_prefix;
-            domain::keys::store::create(me.db(), &me.actor(), new, form.submission.parse().ok(), prefix)
+            let submission = form.submission.parse().ok();
+            domain::keys::store::create_with_secret(me.db(), &me.state.sealer, &me.actor(), new, submission, prefix)
                 .await
                 .map_err(AppError::from)
         }
@@ -146,6 +147,28 @@ pub async fn retire_old_secret(id: KeyId, #[server(default)] back: String) -> Re
     let me = current().await?.manages_keys()?;
     match domain::keys::store::retire_old_secret(me.db(), &me.actor(), id).await.map_err(AppError::from) {
         Ok(()) => plain::done("Old secret retired", &back).await,
+        Err(error) => plain::problem(error, &back).await,
+    }
+}
+
+/// A new API secret for a key, in place of the one that it may have. The answer is the only time that it is shown.
+#[server(endpoint = "api_keys/issue_secret")]
+pub async fn issue_secret(id: KeyId, #[server(default)] back: String) -> Result<Option<Revealed>, AppError> {
+    let me = current().await?.manages_keys()?;
+    let row = domain::keys::store::get(me.db(), me.organization(), id, now()).await?;
+    let prefix = &me.state.settings.key_prefix;
+    match domain::keys::store::issue_api_secret(me.db(), &me.state.sealer, &me.actor(), id, prefix).await {
+        Ok((secret, _)) => plain::reveal_secret(&me, &row.key, &secret, &back).await,
+        Err(error) => plain::problem(error.into(), &back).await.map(|()| None),
+    }
+}
+
+/// Takes the API secret of a key away: the key alone suffices again.
+#[server(endpoint = "api_keys/remove_secret")]
+pub async fn remove_secret(id: KeyId, #[server(default)] back: String) -> Result<(), AppError> {
+    let me = current().await?.manages_keys()?;
+    match domain::keys::store::remove_api_secret(me.db(), &me.actor(), id).await.map_err(AppError::from) {
+        Ok(()) => plain::done("API secret removed", &back).await,
         Err(error) => plain::problem(error, &back).await,
     }
 }

@@ -77,7 +77,7 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
         "A key is shown in full once, right after it was made."
     };
     let submission = form.form.submission.clone();
-    let own_ip = form.own_ip;
+    let (own_ip, instances) = (form.own_ip, form.instances.clone());
     view! {
         <div class="stepped">
             <Dialog
@@ -121,7 +121,7 @@ pub fn CreateDialog(form: FormPage, copied_from: Option<String>) -> impl IntoVie
                     <input type="hidden" name="back" value=move || page.back().get()/>
                     <div class="step-part step-1"><Details state fixed=None/></div>
                     <div class="step-part step-2"><AntiBan state/></div>
-                    <div class="step-part step-3"><Permissions state own_ip/></div>
+                    <div class="step-part step-3"><Permissions state own_ip instances new=true/></div>
                 </form>
             </Dialog>
         </div>

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use domain::{
     audit::AuditRow,
     error::FieldError,
-    ids::{KeyId, PersonId},
+    ids::{InstanceId, KeyId, PersonId},
     keys::{ApiKeyRow, Caller, Environment, HourBar, InUse, KeyForm, KeyStats, Status},
     time::Time,
 };
@@ -78,6 +78,8 @@ pub struct FormPage {
     pub now: Time,
     /// The address from which the person looks at this page.
     pub own_ip: Option<IpAddr>,
+    /// What the key can be restricted to.
+    pub instances: Vec<(InstanceId, String)>,
 }
 
 /// A key and what still uses it.
@@ -117,7 +119,10 @@ pub struct Revealed {
     pub id: KeyId,
     pub name: String,
     pub environment: Environment,
-    pub key: String,
+    /// `None`: only its API secret is new.
+    pub key: Option<String>,
+    /// What calls must carry or sign with beside the key.
+    pub api_secret: Option<String>,
     /// A new secret of a key that existed; otherwise the key is new.
     pub regenerated: bool,
     pub public_url: String,

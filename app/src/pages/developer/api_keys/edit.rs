@@ -1,17 +1,21 @@
 //! The dialog that edits a key: everything but its secret and environment.
 
-use domain::keys::{ApiKey, InUse, Scope, ScopeSet};
-use leptos::{prelude::*, server_fn::ServerFn};
+use domain::{
+    ids::KeyId,
+    keys::{ApiKey, InUse, Scope, ScopeSet},
+};
+use leptos::{form::ActionForm, prelude::*, server_fn::ServerFn};
 
 use super::{
-    actions::EditKey,
+    actions::{EditKey, IssueSecret, RemoveSecret},
     context::{KeysPage, counted},
     create::{CloseQuestion, advance, steps},
     data::{FormPage, Used},
     form_fields::{AntiBan, Details, Foot, Permissions},
     form_state::FormState,
+    query::Panel,
 };
-use crate::components::{Dialog, FormError, Notice, Tone, use_toasts};
+use crate::components::{Button, Dialog, FormError, Notice, Tone, use_toasts};
 
 const FORM: &str = "edit-form";
 
@@ -21,6 +25,7 @@ pub fn EditDialog(form: FormPage, used: Used) -> impl IntoView {
     let toasts = use_toasts();
     let key = used.row.key;
     let (id, environment, name) = (key.id, key.environment, key.name.clone());
+    let api_secret_hint = key.api_secret_hint.clone();
     let state = FormState::new(&form, Some(key.clone()));
     let edit = ServerAction::<EditKey>::new();
     let pending = edit.pending();
@@ -55,7 +60,7 @@ pub fn EditDialog(form: FormPage, used: Used) -> impl IntoView {
 
     let in_use = used.in_use;
     let losses = Memo::new(move |_| losses(&key, &in_use, state.scopes.get()));
-    let (version, own_ip) = (form.form.version.clone(), form.own_ip);
+    let (version, own_ip, instances) = (form.form.version.clone(), form.own_ip, form.instances.clone());
     view! {
         <div class="stepped">
             <Dialog
@@ -93,10 +98,73 @@ pub fn EditDialog(form: FormPage, used: Used) -> impl IntoView {
                     <input type="hidden" name="back" value=move || page.back().get()/>
                     <div class="step-part step-1"><Details state fixed=Some(environment)/></div>
                     <div class="step-part step-2"><AntiBan state/></div>
-                    <div class="step-part step-3"><Permissions state own_ip/></div>
+                    <div class="step-part step-3"><Permissions state own_ip instances new=false/></div>
                 </form>
+                <div class="step-part step-3"><ApiSecret id hint=api_secret_hint/></div>
             </Dialog>
         </div>
+    }
+}
+
+/// The second secret of the key. A form of its own: it is not part of what is saved.
+#[component]
+fn ApiSecret(id: KeyId, hint: Option<String>) -> impl IntoView {
+    let page = KeysPage::get();
+    let toasts = use_toasts();
+    let issue = ServerAction::<IssueSecret>::new();
+    let remove = ServerAction::<RemoveSecret>::new();
+    let hint = RwSignal::new(hint);
+    Effect::new(move |_| match issue.value().get() {
+        Some(Ok(Some(revealed))) => {
+            page.revealed.set(Some(revealed));
+            page.replace(Panel::Created(id));
+            page.refresh_list();
+        }
+        Some(Err(error)) => toasts.bad(error.to_string()),
+        Some(Ok(None)) | None => {}
+    });
+    Effect::new(move |_| match remove.value().get() {
+        Some(Ok(())) => {
+            toasts.ok("API secret removed");
+            // The key has another version now: what was typed must not be saved over it.
+            page.close();
+            page.refresh_list();
+        }
+        Some(Err(error)) => toasts.bad(error.to_string()),
+        None => {}
+    });
+    let hidden = move || {
+        view! {
+            <input type="hidden" name="id" value=id.to_string()/>
+            <input type="hidden" name="back" value=move || page.back().get()/>
+        }
+    };
+    view! {
+        <section class="sheet-part api-secret" aria-labelledby="api-secret-title">
+            <h3 id="api-secret-title">"API secret"</h3>
+            {move || match hint.get() {
+                Some(hint) => view! {
+                    <p>"Calls must carry " <code>{hint}</code> " in X-API-Secret, or sign with it. A new one ends it at once."</p>
+                }
+                .into_any(),
+                None => view! {
+                    <p class="sub">"None: the key alone suffices. Once one is issued, calls must carry it in X-API-Secret or sign with it, from that moment on."</p>
+                }
+                .into_any(),
+            }}
+            <div class="question">
+                <ActionForm action=issue>
+                    {hidden()}
+                    <Button submit=true pending=issue.pending()>{move || if hint.with(Option::is_some) { "Replace API secret" } else { "Issue API secret" }}</Button>
+                </ActionForm>
+                {move || hint.with(Option::is_some).then(|| view! {
+                    <ActionForm action=remove>
+                        {hidden()}
+                        <Button submit=true pending=remove.pending()>"Remove"</Button>
+                    </ActionForm>
+                })}
+            </div>
+        </section>
     }
 }
 
@@ -136,7 +204,7 @@ fn Losses(losses: Memo<Vec<(Scope, i64)>>) -> impl IntoView {
 mod tests {
     use super::*;
     use domain::{
-        ids::{KeyId, OrgId},
+        ids::OrgId,
         keys::{Environment, KeyForm},
         throttle::Throttle,
     };
@@ -153,6 +221,7 @@ mod tests {
             scopes: scopes.iter().copied().collect(),
             throttle: Throttle::default(),
             allowed_ips: vec![],
+            allowed_instances: None,
             rate_limit: None,
             expires_at: None,
             disabled_at: None,
@@ -164,6 +233,7 @@ mod tests {
             version: 1,
             last_use: None,
             old_secret: None,
+            api_secret_hint: None,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use domain::keys::{Environment, form};
+use domain::{
+    ids::InstanceId,
+    keys::{Environment, form},
+};
 use leptos::prelude::*;
 
 use super::{form_state::FormState, permissions::PermissionFields, throttle_preview::ThrottlePreview};
@@ -143,17 +146,28 @@ fn Seconds(
 
 /// Step 3.
 #[component]
-pub fn Permissions(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
+pub fn Permissions(
+    state: FormState,
+    own_ip: Option<IpAddr>,
+    instances: Vec<(InstanceId, String)>,
+    /// A new key: an API secret can be issued with it.
+    new: bool,
+) -> impl IntoView {
     view! {
         <PermissionFields state/>
-        <Advanced state own_ip/>
+        <Advanced state own_ip instances new/>
     }
 }
 
 /// Folded until it is wanted, or until something in it is wrong.
 #[component]
-fn Advanced(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
-    let errors = ["allowed_ips", "rate_limit", "expires", "expires_on"].map(|field| state.error(field));
+fn Advanced(
+    state: FormState,
+    own_ip: Option<IpAddr>,
+    instances: Vec<(InstanceId, String)>,
+    new: bool,
+) -> impl IntoView {
+    let errors = ["allowed_ips", "instances", "rate_limit", "expires", "expires_on"].map(|field| state.error(field));
     let wrong = move || errors.iter().any(|error| error.with(Option::is_some));
     let open = RwSignal::new(untrack(wrong));
     Effect::new(move |_| {
@@ -220,6 +234,7 @@ fn Advanced(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
                     <p>{format!("Your own address {own} is not on this list. Calls from where you are now will be refused.")}</p>
                 </Notice>
             })}
+            <AllowedInstances state instances/>
             <Field
                 id="key-rate-limit"
                 label="Rate Limit per hour"
@@ -238,7 +253,73 @@ fn Advanced(state: FormState, own_ip: Option<IpAddr>) -> impl IntoView {
                     </Field>
                 </div>
             </div>
+            {new.then(|| view! {
+                <label class="checkbox">
+                    <input
+                        type="checkbox"
+                        name="form[issue_secret]"
+                        id="key-issue-secret"
+                        prop:checked=move || state.issue_secret.with(|ticked| !ticked.is_empty())
+                        checked=state.issue_secret.with_untracked(|ticked| !ticked.is_empty())
+                        on:change=move |event| {
+                            state.issue_secret.set(if event_target_checked(&event) { "on" } else { "" }.to_owned());
+                        }
+                    />
+                    <span class="words">
+                        <span>"Issue an API secret"</span>
+                        <span class="help">
+                            "Calls must then carry it in X-API-Secret, or sign with it in X-Signature. For programs that can keep two secrets apart."
+                        </span>
+                    </span>
+                </label>
+            })}
         </details>
+    }
+}
+
+/// All instances, or those that are ticked.
+#[component]
+fn AllowedInstances(state: FormState, instances: Vec<(InstanceId, String)>) -> impl IntoView {
+    let none = instances.is_empty();
+    let error = state.error("instances");
+    let boxes = instances
+        .into_iter()
+        .map(|(id, name)| {
+            let id = id.to_string();
+            let (value, own) = (id.clone(), id.clone());
+            let start = state.instances.with_untracked(|chosen| chosen.contains(&id));
+            view! {
+                <label class="checkbox">
+                    <input
+                        type="checkbox"
+                        name="form[instances][]"
+                        value=value
+                        checked=start
+                        prop:checked=move || state.instances.with(|chosen| chosen.contains(&id))
+                        on:change=move |event| {
+                            let on = event_target_checked(&event);
+                            state.instances.update(|chosen| {
+                                chosen.retain(|other| *other != own);
+                                if on {
+                                    chosen.push(own.clone());
+                                }
+                            });
+                        }
+                    />
+                    <span class="words"><bdi>{name}</bdi></span>
+                </label>
+            }
+        })
+        .collect_view();
+    view! {
+        <RadioCards legend="Allowed instances" error=error>
+            <RadioCard name="form[instances_mode]" value="all" title="All" help="Also those that are added later" chosen=state.instances_mode/>
+            <RadioCard name="form[instances_mode]" value="some" title="Some" help="Any other is, for this key, not there" chosen=state.instances_mode>
+                <div class="instance-boxes" aria-invalid=move || error.with(Option::is_some).then_some("true") tabindex="-1">
+                    {if none { view! { <p class="note">"There are no instances yet."</p> }.into_any() } else { boxes.into_any() }}
+                </div>
+            </RadioCard>
+        </RadioCards>
     }
 }
 

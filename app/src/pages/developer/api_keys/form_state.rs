@@ -39,9 +39,14 @@ pub struct FormState {
     pub scope_group: RwSignal<String>,
     pub scopes: RwSignal<ScopeSet>,
     pub allowed_ips: RwSignal<String>,
+    pub instances_mode: RwSignal<String>,
+    /// Ids, in the order of the options.
+    pub instances: RwSignal<Vec<String>>,
     pub rate_limit: RwSignal<String>,
     pub expires: RwSignal<String>,
     pub expires_on: RwSignal<String>,
+    /// `on`, or empty.
+    pub issue_secret: RwSignal<String>,
     /// Counts from 1, as the step tabs do.
     pub step: RwSignal<usize>,
     /// A sentence above the form.
@@ -82,9 +87,12 @@ impl FormState {
             scope_group: signal(&start.scope_group),
             scopes: RwSignal::new(scopes),
             allowed_ips: signal(&start.allowed_ips),
+            instances_mode: signal(&start.instances_mode),
+            instances: RwSignal::new(start.instances.clone()),
             rate_limit: signal(&start.rate_limit),
             expires: signal(&start.expires),
             expires_on: signal(&start.expires_on),
+            issue_secret: signal(&start.issue_secret),
             step: RwSignal::new(first_wrong.unwrap_or(0) + 1),
             message: RwSignal::new(page.message.clone()),
             now,
@@ -123,9 +131,12 @@ impl FormState {
             scope_group: if scopes.is_empty() { String::new() } else { self.scope_group.get() },
             scopes: scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             allowed_ips: self.allowed_ips.get(),
+            instances_mode: self.instances_mode.get(),
+            instances: self.instances.get(),
             rate_limit: self.rate_limit.get(),
             expires: self.expires.get(),
             expires_on: self.expires_on.get(),
+            issue_secret: self.issue_secret.get(),
             version,
         }
     }
@@ -145,12 +156,15 @@ impl FormState {
             (self.max_queue, &draft.max_queue),
             (self.scope_group, &draft.scope_group),
             (self.allowed_ips, &draft.allowed_ips),
+            (self.instances_mode, &draft.instances_mode),
             (self.rate_limit, &draft.rate_limit),
             (self.expires, &draft.expires),
             (self.expires_on, &draft.expires_on),
+            (self.issue_secret, &draft.issue_secret),
         ] {
             signal.set(text.clone());
         }
+        self.instances.set(draft.instances.clone());
         self.scopes.set(draft.scopes.iter().filter_map(|text| Scope::parse(text)).collect());
     }
 
@@ -258,6 +272,7 @@ const FIELDS: &[&str] = &[
     "scope_group",
     "scopes",
     "allowed_ips",
+    "instances",
     "rate_limit",
     "expires",
     "expires_on",
@@ -279,6 +294,7 @@ fn value(form: &KeyForm, field: &str) -> String {
         "scope_group" => form.scope_group.clone(),
         "scopes" => form.scopes.join(" "),
         "allowed_ips" => form.allowed_ips.clone(),
+        "instances" => format!("{} {}", form.instances_mode, form.instances.join(" ")),
         "rate_limit" => form.rate_limit.clone(),
         "expires" => form.expires.clone(),
         "expires_on" => format!("{} {}", form.expires, form.expires_on),

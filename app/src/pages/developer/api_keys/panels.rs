@@ -15,6 +15,9 @@ use crate::{
     session::{Current, no_store, now},
 };
 
+/// Instances that the form offers; more than fit on a page serve nobody.
+const INSTANCES: u32 = 500;
+
 pub async fn usage(me: &Current, id: KeyId) -> Result<PanelPage, AppError> {
     let (db, organization, now) = (me.db(), me.organization(), now());
     Ok(PanelPage::Usage {
@@ -62,7 +65,7 @@ async fn new(me: &Current, from: Option<KeyId>) -> Result<PanelPage, AppError> {
         }
         original = Some(key.name);
     }
-    let mut page = form_page(me, form, plain::take_form(None).await?);
+    let mut page = form_page(me, form, plain::take_form(None).await?).await?;
     // The id of this drawing of the form: whatever is sent twice from it makes one key.
     page.form.submission = KeyId::new().0.to_string();
     Ok(PanelPage::New(Box::new(page), original))
@@ -70,7 +73,7 @@ async fn new(me: &Current, from: Option<KeyId>) -> Result<PanelPage, AppError> {
 
 async fn edit(me: &Current, id: KeyId) -> Result<PanelPage, AppError> {
     let row = changeable(me, id).await?;
-    let page = form_page(me, KeyForm::of(&row.key), plain::take_form(Some(id)).await?);
+    let page = form_page(me, KeyForm::of(&row.key), plain::take_form(Some(id)).await?).await?;
     Ok(PanelPage::Edit(Box::new(page), Box::new(used(me, row).await?)))
 }
 
@@ -87,12 +90,17 @@ async fn revoke(me: &Current, ids: Vec<KeyId>) -> Result<PanelPage, AppError> {
     Ok(PanelPage::Revoke(keys, now()))
 }
 
-fn form_page(me: &Current, form: KeyForm, sent: Option<plain::SentForm>) -> FormPage {
+async fn form_page(me: &Current, form: KeyForm, sent: Option<plain::SentForm>) -> Result<FormPage, AppError> {
     let (form, errors, message) = match sent {
         Some(sent) => (sent.form, sent.errors, sent.message),
         None => (form, vec![], None),
     };
-    FormPage { form, errors, message, now: now(), own_ip: me.ip }
+    let rows = domain::instances::store::list(me.db(), me.organization(), None, None, INSTANCES).await?;
+    let instances: Vec<_> = rows.into_iter().map(|row| (row.instance.id, row.instance.name)).collect();
+    // What was deleted meanwhile cannot be chosen any more.
+    let there = |id: &String| instances.iter().any(|(known, _)| known.to_string() == *id);
+    let form = KeyForm { instances: form.instances.into_iter().filter(there).collect(), ..form };
+    Ok(FormPage { form, errors, message, now: now(), own_ip: me.ip, instances })
 }
 
 async fn row(me: &Current, id: KeyId) -> Result<ApiKeyRow, AppError> {

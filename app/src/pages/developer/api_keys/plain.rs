@@ -4,8 +4,8 @@
 use domain::{
     error::FieldError,
     ids::KeyId,
-    keys::{KeyForm, store::Issued},
-    secret::ExposeSecret,
+    keys::{ApiKey, KeyForm, store::Issued},
+    secret::{ExposeSecret, SecretString},
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,15 +94,39 @@ pub async fn ask_revoke(ids: Vec<KeyId>, back: &str) -> Result<(), AppError> {
 
 /// The new key: with script in the answer; without, sealed in the session until the next page shows it.
 pub async fn reveal(me: &Current, issued: Issued, regenerated: bool, back: &str) -> Result<Option<Revealed>, AppError> {
-    no_store();
     let revealed = Revealed {
         id: issued.id,
         name: issued.name,
         environment: issued.environment,
-        key: issued.text.expose_secret().to_owned(),
+        key: Some(issued.text.expose_secret().to_owned()),
+        api_secret: issued.api_secret.map(|secret| secret.expose_secret().to_owned()),
         regenerated,
         public_url: me.state.settings.public_url.clone(),
     };
+    reveal_once(me, revealed, back).await
+}
+
+/// A new API secret: the same way as a new key.
+pub async fn reveal_secret(
+    me: &Current,
+    key: &ApiKey,
+    secret: &SecretString,
+    back: &str,
+) -> Result<Option<Revealed>, AppError> {
+    let revealed = Revealed {
+        id: key.id,
+        name: key.name.clone(),
+        environment: key.environment,
+        key: None,
+        api_secret: Some(secret.expose_secret().to_owned()),
+        regenerated: false,
+        public_url: me.state.settings.public_url.clone(),
+    };
+    reveal_once(me, revealed, back).await
+}
+
+async fn reveal_once(me: &Current, revealed: Revealed, back: &str) -> Result<Option<Revealed>, AppError> {
+    no_store();
     if !is_plain_form() {
         return Ok(Some(revealed));
     }

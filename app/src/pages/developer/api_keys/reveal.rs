@@ -10,6 +10,7 @@ use crate::{
 };
 
 const KEY_ID: &str = "revealed-key";
+const SECRET_ID: &str = "revealed-secret";
 
 #[component]
 pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
@@ -23,10 +24,20 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
         asked.set(true);
         may
     });
-    let title = if revealed.regenerated { "Key regenerated" } else { "Key created" };
+    let title = match (&revealed.key, revealed.regenerated) {
+        (None, _) => "API secret issued",
+        (Some(_), true) => "Key regenerated",
+        (Some(_), false) => "Key created",
+    };
     let id = revealed.id;
     let name = revealed.name.clone();
-    let key = revealed.key.clone();
+    let (key, secret) = (revealed.key.clone(), revealed.api_secret.clone());
+    let warning = match (&key, &secret) {
+        (Some(_), None) => "This is the only time you’ll see the full API key.",
+        (Some(_), Some(_)) => "This is the only time you’ll see the full API key and its API secret.",
+        (None, _) => "This is the only time you’ll see the API secret.",
+    };
+    let (with_key, has_key) = (revealed.clone(), key.is_some());
     view! {
         <div class="reveal">
             <Dialog
@@ -47,26 +58,47 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
             >
                 <div class="reveal-card">
                     <Notice tone=Tone::Warn>
-                        <p><strong>"This is the only time you’ll see the full API key."</strong></p>
+                        <p><strong>{warning}</strong></p>
                     </Notice>
-                    <div class="reveal-key">
-                        <code
-                            id=KEY_ID
-                            tabindex="0"
-                            aria-label="API key"
-                            role="textbox"
-                            aria-readonly="true"
-                            on:click=move |_| browser::select_text(KEY_ID)
-                            on:copy=move |_| copied.set(true)
-                        >
-                            {key.clone()}
-                        </code>
-                        <CopyButton text=key target=KEY_ID kind=ButtonKind::Primary on_copied=on_copied/>
-                    </div>
-                    <Snippets revealed on_copied/>
+                    {key.map(|key| view! { <Shown text=key id=KEY_ID label="API key" copied on_copied/> })}
+                    {secret.map(|secret| view! {
+                        <div class="reveal-secret">
+                            <h3>"API secret"</h3>
+                            <Shown text=secret id=SECRET_ID label="API secret" copied on_copied/>
+                            <p class="note">"Calls must carry it in X-API-Secret, or sign with it in X-Signature; without it they are refused."</p>
+                        </div>
+                    })}
+                    {has_key.then(|| view! { <Snippets revealed=with_key on_copied/> })}
                     <Radar id/>
                 </div>
             </Dialog>
+        </div>
+    }
+}
+
+/// A text to be copied, in one piece.
+#[component]
+fn Shown(
+    text: String,
+    id: &'static str,
+    label: &'static str,
+    copied: RwSignal<bool>,
+    on_copied: Callback<()>,
+) -> impl IntoView {
+    view! {
+        <div class="reveal-key">
+            <code
+                id=id
+                tabindex="0"
+                aria-label=label
+                role="textbox"
+                aria-readonly="true"
+                on:click=move |_| browser::select_text(id)
+                on:copy=move |_| copied.set(true)
+            >
+                {text.clone()}
+            </code>
+            <CopyButton text=text target=id kind=ButtonKind::Primary on_copied=on_copied/>
         </div>
     }
 }
@@ -81,7 +113,7 @@ pub fn GoneDialog(row: ApiKeyRow) -> impl IntoView {
             <Notice>
                 <p>
                     "The full key of " <strong>{key.name.clone()}</strong>
-                    " was shown once and is stored nowhere. If nobody has copied it, regenerate it: the key keeps its name, permissions and limits."
+                    " was shown once and is stored nowhere. If nobody has copied it, regenerate it: the key keeps its name, permissions and limits. An API secret is replaced under Edit, Permissions."
                 </p>
             </Notice>
             <p><LinkButton href=page.href(Panel::Regenerate(key.id)) icon=Icon::Refresh>"Regenerate key"</LinkButton></p>

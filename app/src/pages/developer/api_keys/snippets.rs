@@ -7,13 +7,22 @@ use crate::components::CodeBlock;
 
 /// Label and text of each form.
 pub fn snippets(revealed: &Revealed) -> [(&'static str, String); 4] {
-    let Revealed { key, public_url: url, .. } = revealed;
+    let Revealed { key, api_secret, public_url: url, .. } = revealed;
+    let key = key.as_deref().unwrap_or_default();
+    let mut headers = vec![("Authorization", format!("Bearer {key}"))];
+    headers.extend(api_secret.clone().map(|secret| ("X-API-Secret", secret)));
+    let parameters: Vec<_> =
+        headers.iter().map(|(name, value)| serde_json::json!({ "name": name, "value": value })).collect();
+    let lines: String = headers.iter().map(|(name, value)| format!(" \\\n  -H \"{name}: {value}\"")).collect();
+    let fields: Vec<_> = headers.iter().map(|(name, value)| format!("\"{name}\": \"{value}\"")).collect();
+    let fields = fields.join(", ");
+    let secret_line = api_secret.as_ref().map(|secret| format!("BOUNCER_API_SECRET={secret}\n")).unwrap_or_default();
     let node = serde_json::json!({
         "nodes": [{
             "parameters": {
                 "url": format!("{url}/api/v1/me"),
                 "sendHeaders": true,
-                "headerParameters": { "parameters": [{ "name": "Authorization", "value": format!("Bearer {key}") }] },
+                "headerParameters": { "parameters": parameters },
                 "options": {},
             },
             "name": "Bouncer",
@@ -24,12 +33,12 @@ pub fn snippets(revealed: &Revealed) -> [(&'static str, String); 4] {
         "connections": {},
     });
     [
-        (".env", format!("BOUNCER_API_KEY={key}\nBOUNCER_URL={url}")),
-        ("cURL", format!("curl {url}/api/v1/me \\\n  -H \"Authorization: Bearer {key}\"")),
+        (".env", format!("BOUNCER_API_KEY={key}\n{secret_line}BOUNCER_URL={url}")),
+        ("cURL", format!("curl {url}/api/v1/me{lines}")),
         (
             "JavaScript",
             format!(
-                "const response = await fetch(\"{url}/api/v1/me\", {{\n  headers: {{ Authorization: \"Bearer {key}\" }},\n}});\nconsole.log(await response.json());"
+                "const response = await fetch(\"{url}/api/v1/me\", {{\n  headers: {{ {fields} }},\n}});\nconsole.log(await response.json());"
             ),
         ),
         ("n8n", serde_json::to_string_pretty(&node).unwrap_or_default()),
@@ -86,15 +95,22 @@ mod tests {
             id: "key_01h455vb4pex5vsknk084sn02q".parse::<KeyId>().unwrap(),
             name: "Shop".into(),
             environment: Environment::Live,
-            key: "bnc_live_secret".into(),
+            key: Some("bnc_live_secret".into()),
+            api_secret: Some("bnc_secret_second".into()),
             regenerated: false,
             public_url: "https://bouncer.acme.example".into(),
         };
         for (label, text) in snippets(&revealed) {
-            assert!(text.contains("bnc_live_secret") && text.contains("https://bouncer.acme.example"), "{label}");
+            for part in ["bnc_live_secret", "bnc_secret_second", "https://bouncer.acme.example"] {
+                assert!(text.contains(part), "{label} without {part}");
+            }
         }
         let [_, _, _, (_, node)] = snippets(&revealed);
         assert!(serde_json::from_str::<serde_json::Value>(&node).is_ok());
-        assert!(!format!("{revealed:?}").contains("bnc_live_secret"), "a key must not get into a log");
+        let printed = format!("{revealed:?}");
+        assert!(
+            !printed.contains("bnc_live_secret") && !printed.contains("bnc_secret"),
+            "a key must not get into a log"
+        );
     }
 }

@@ -167,6 +167,10 @@ fn Facts(key: ApiKey, now: Time) -> impl IntoView {
     } else {
         key.allowed_ips.iter().map(show_net).collect::<Vec<_>>().join(", ")
     };
+    let instances = match &key.allowed_instances {
+        None => "all".to_owned(),
+        Some(ids) => counted(i64::try_from(ids.len()).unwrap_or(0), "instance", "instances"),
+    };
     let rate = key.rate_limit.map_or_else(|| "none".to_owned(), |n| format!("{} calls an hour", count(n)));
     let expiry = match key.expires_at {
         Some(at) => view! { <TimeText at now exact=true/> }.into_any(),
@@ -185,6 +189,11 @@ fn Facts(key: ApiKey, now: Time) -> impl IntoView {
                 <div><dt>"Max Queue Size"</dt> <dd class="num">{count(key.throttle.max_queue)}</dd></div>
                 <div><dt>"Rate limit"</dt> <dd>{rate}</dd></div>
                 <div><dt>"IP addresses"</dt> <dd>{ips}</dd></div>
+                <div><dt>"Instances"</dt> <dd>{instances}</dd></div>
+                <div><dt>"API secret"</dt> <dd>{match key.api_secret_hint.clone() {
+                    Some(hint) => view! { <code>{hint}</code> }.into_any(),
+                    None => "none".into_any(),
+                }}</dd></div>
                 <div><dt>"Expires"</dt> <dd>{expiry}</dd></div>
                 <div><dt>"Created"</dt> <dd><TimeText at=key.created_at now/> {format!(" by {}", key.created_by_name)}</dd></div>
                 <div><dt>"Permissions"</dt> <dd>{group}<ul class="scope-list">{scopes}</ul></dd></div>

@@ -1,0 +1,265 @@
+//! From the call to the last status: what the sender does with what providers answer.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use domain::{
+    ids::InstanceId,
+    instances::{Credentials, NewInstance, Session, Settings, Status, WahaSettings, store},
+    keys::KeyForm,
+};
+use http::Method;
+use serde_json::{Value, json};
+use server::workers;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::{
+    mocks::Waha,
+    world::{Key, World, request},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn working(options: PgConnectOptions) -> World {
+    let mut world =
+        World::with(options, &["--public-url", "http://bouncer.example", "--allow-private-providers", "127.0.0.0/8"])
+            .await;
+    world.workers = workers::start(&world.state);
+    world
+}
+
+async fn instance(world: &World, settings: Settings) -> InstanceId {
+    let new = NewInstance { name: format!("{:?}", settings.provider()), settings, credentials: Credentials::default() };
+    store::create(&world.db, &world.state.sealer, &world.actor(), new, None).await.unwrap()
+}
+
+async fn connected_waha(world: &World, waha: &Waha) -> InstanceId {
+    waha.session("default", "WORKING", json!({}));
+    let settings = Settings::Waha(WahaSettings { base_url: waha.url(), session: "default".into() });
+    let id = instance(world, settings).await;
+    connect(world, id).await;
+    id
+}
+
+async fn connect(world: &World, id: InstanceId) {
+    let session = Session { status: Status::Connected, detail: "WORKING".into(), phone: None };
+    store::tell(&world.db, world.acme, id, &session, chrono::Utc::now()).await.unwrap();
+}
+
+async fn key(world: &World, environment: &str, change: impl FnOnce(&mut KeyForm)) -> Key {
+    let scopes = ["message:send", "instance:read"];
+    world
+        .key_with(world.acme, environment, &scopes, |form| {
+            form.environment = environment.into();
+            change(form);
+        })
+        .await
+}
+
+async fn send(world: &World, key: &Key, instance: InstanceId, to: &str) -> String {
+    let body = json!({ "instanceId": instance, "to": to, "message": "Hello from Bouncer!" });
+    let answer = world.post_json("/api/v1/messages/send", key, body.to_string()).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn get(world: &World, key: &Key, path: &str) -> Value {
+    let answer =
+        world.send(request(Method::GET, path).header("x-api-key", &key.text).body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+/// The message as the API shows it, once it has this status.
+async fn until(world: &World, key: &Key, id: &str, status: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let message = get(world, key, &format!("/api/v1/messages/{id}")).await;
+        if message["status"] == status {
+            return message;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not become {status}: {message:#}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+fn steps(message: &Value) -> Vec<&str> {
+    message["timeline"].as_array().unwrap().iter().map(|step| step["status"].as_str().unwrap()).collect()
+}
+
+async fn events(world: &World, id: &str) -> Vec<String> {
+    let id: domain::ids::MessageId = id.parse().unwrap();
+    sqlx::query_scalar("select kind from events where message_id = $1 order by id")
+        .bind(id.0)
+        .fetch_all(world.db.system())
+        .await
+        .unwrap()
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_sandbox_plays_every_ending(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let sandbox = instance(&world, Settings::Sandbox).await;
+    let live = key(&world, "live", |_| {}).await;
+    let mut ids = vec![];
+    for ending in 0..=4 {
+        ids.push(send(&world, &live, sandbox, &format!("+6012345000{ending}")).await);
+    }
+    let read = until(&world, &live, &ids[1], "read").await;
+    assert_eq!(steps(&read), ["queued", "sending", "sent", "delivered", "read"]);
+    let all = ["message.queued", "message.sent", "message.delivered", "message.read"];
+    assert_eq!(events(&world, &ids[1]).await, all);
+    let failed = until(&world, &live, &ids[2], "failed").await;
+    assert_eq!(steps(&failed), ["queued", "sending", "sent", "failed"]);
+    assert_eq!(failed["error"]["code"], "131026");
+    let throttled = until(&world, &live, &ids[4], "delivered").await;
+    let expected = ["queued", "sending", "queued", "sending", "queued", "sending", "sent", "delivered"];
+    assert_eq!(steps(&throttled), expected);
+    until(&world, &live, &ids[0], "delivered").await;
+    let slow = until(&world, &live, &ids[3], "sent").await;
+    let took = |step: &str| -> chrono::DateTime<chrono::Utc> {
+        let steps = slow["timeline"].as_array().unwrap();
+        steps.iter().find(|s| s["status"] == step).unwrap()["at"].as_str().unwrap().parse().unwrap()
+    };
+    assert!(took("sent") - took("sending") >= chrono::TimeDelta::seconds(3));
+    world.finish().await;
+}
+
+/// The rest of what the sandbox has in store comes after a restart.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_sandbox_remembers_over_a_restart(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let sandbox = instance(&world, Settings::Sandbox).await;
+    let live = key(&world, "live", |_| {}).await;
+    let id = send(&world, &live, sandbox, "+60123450001").await;
+    until(&world, &live, &id, "sent").await;
+    world.finish().await;
+    let state = server::state::AppState::new(world.db.clone(), &crate::world::settings(&[])).unwrap();
+    let mut again = workers::start(&state);
+    until(&world, &live, &id, "read").await;
+    state.drain();
+    state.stop();
+    while again.join_next().await.is_some() {}
+}
+
+/// Test keys reach nobody, whatever the instance and however it stands.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn test_keys_never_reach_the_provider(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let connected = connected_waha(&world, &waha).await;
+    let test = key(&world, "test", |form| {
+        form.throttle_mode = "fixed".into();
+        form.delay = "600".into();
+    })
+    .await;
+    for _ in 0..2 {
+        let id = send(&world, &test, connected, "+60123450001").await;
+        until(&world, &test, &id, "read").await;
+    }
+    let lost = Session { status: Status::Disconnected, detail: "STOPPED".into(), phone: None };
+    store::tell(&world.db, world.acme, connected, &lost, chrono::Utc::now()).await.unwrap();
+    let id = send(&world, &test, connected, "+60123450001").await;
+    until(&world, &test, &id, "read").await;
+    assert!(waha.calls().is_empty());
+    world.finish().await;
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_lost_session_keeps_messages_until_it_is_back(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    waha.plan(401, &[], r#"{"statusCode":401,"message":"Unauthorized"}"#);
+    let id = send(&world, &live, instance, "+60123456789").await;
+    let begun = Instant::now();
+    loop {
+        let shown = get(&world, &live, &format!("/api/v1/instances/{instance}")).await;
+        if shown["status"] == "disconnected" {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{shown:#}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    let waiting = until(&world, &live, &id, "queued").await;
+    assert_eq!(steps(&waiting), ["queued", "sending", "queued"]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let tries = waha.calls().iter().filter(|call| call.path == "/api/sendText").count();
+    assert_eq!(tries, 1, "the queue waits");
+    connect(&world, instance).await;
+    until(&world, &live, &id, "sent").await;
+    assert!(events(&world, &id).await.contains(&"message.sent".to_owned()));
+    world.finish().await;
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_throttled_message_waits_as_long_as_the_provider_says(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    waha.plan(429, &[("retry-after", "1")], "{}");
+    let begun = Instant::now();
+    let id = send(&world, &live, instance, "+60123456789").await;
+    let second = send(&world, &live, instance, "+60123456789").await;
+    until(&world, &live, &id, "sent").await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    until(&world, &live, &second, "sent").await;
+    let order: Vec<String> = waha
+        .calls()
+        .into_iter()
+        .filter(|call| call.path == "/api/sendText")
+        .map(|call| call.body["id"].as_str().unwrap().to_owned())
+        .collect();
+    let ids: Vec<String> =
+        [&id, &id, &second].iter().map(|id| server::providers::waha::chosen_id(id.parse().unwrap())).collect();
+    assert_eq!(order, ids, "the second to the same person stays behind the first");
+    world.finish().await;
+}
+
+/// The provider has it, its answer was lost: it is asked, and sends nothing twice.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_lost_answer_is_found_out(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    waha.lose_answers();
+    let id = send(&world, &live, instance, "+60123456789").await;
+    let message = until(&world, &live, &id, "sent").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
+    assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
+    world.finish().await;
+}
+
+/// Gaps as they arrive at the provider.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn paced_messages_keep_their_distance(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let careful = key(&world, "live", |form| {
+        form.throttle_mode = "random".into();
+        form.min_delay = "0.2".into();
+        form.max_delay = "0.4".into();
+    })
+    .await;
+    let mut ids = vec![];
+    for n in 0..8 {
+        ids.push(send(&world, &careful, instance, &format!("+6012345678{n}")).await);
+    }
+    let mut at: Vec<chrono::DateTime<chrono::Utc>> = vec![];
+    for id in &ids {
+        let message = until(&world, &careful, id, "sent").await;
+        let steps = message["timeline"].as_array().unwrap();
+        at.push(
+            steps.iter().find(|step| step["status"] == "sending").unwrap()["at"].as_str().unwrap().parse().unwrap(),
+        );
+    }
+    for pair in at.windows(2) {
+        let gap = (pair[1] - pair[0]).num_milliseconds();
+        assert!((200..2_000).contains(&gap), "{gap} ms");
+    }
+    world.finish().await;
+}

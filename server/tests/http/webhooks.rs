@@ -1,0 +1,613 @@
+//! Webhook endpoints from the first call to the last attempt: the API, and deliveries to a server of the test's own.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chrono::Utc;
+use domain::{
+    ids::EndpointId,
+    keys::Environment,
+    webhooks::events::{self, NewEvent},
+};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+use server::workers;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use standardwebhooks::Webhook;
+
+use crate::world::{Answer, Key, World, eventually, request};
+
+const ALL: &[&str] = &["webhooks:manage"];
+
+/// A customer's server: remembers what it was sent, and answers as it is told.
+#[derive(Clone, Default)]
+struct Sink(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    got: Mutex<Vec<Got>>,
+    /// Answers of the next requests; 204 when there are no more.
+    answers: Mutex<VecDeque<Response>>,
+    /// How long each answer takes.
+    pause: Mutex<Duration>,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Got {
+    at: Instant,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn kind(&self) -> String {
+        self.json()["type"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Sink {
+    async fn start() -> (Self, SocketAddr) {
+        let sink = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(Self::take).with_state(sink.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (sink, address)
+    }
+
+    async fn take(State(sink): State<Self>, headers: HeaderMap, body: Bytes) -> Response {
+        let inner = sink.0;
+        let now = inner.now.fetch_add(1, Ordering::SeqCst) + 1;
+        inner.most.fetch_max(now, Ordering::SeqCst);
+        inner.got.lock().unwrap().push(Got { at: Instant::now(), headers, body });
+        let pause = *inner.pause.lock().unwrap();
+        tokio::time::sleep(pause).await;
+        inner.now.fetch_sub(1, Ordering::SeqCst);
+        let answer = inner.answers.lock().unwrap().pop_front();
+        answer.unwrap_or_else(|| StatusCode::NO_CONTENT.into_response())
+    }
+
+    fn answer(&self, answer: impl IntoResponse) {
+        self.0.answers.lock().unwrap().push_back(answer.into_response());
+    }
+
+    fn pause(&self, pause: Duration) {
+        *self.0.pause.lock().unwrap() = pause;
+    }
+
+    fn got(&self) -> Vec<Got> {
+        self.0.got.lock().unwrap().clone()
+    }
+
+    async fn gets(&self, count: usize) -> Vec<Got> {
+        eventually(&format!("{count} requests"), async || self.got().len() >= count).await;
+        self.got()
+    }
+}
+
+/// A server with its workers that may deliver to this machine.
+async fn world(options: PgConnectOptions) -> World {
+    let mut world = quiet(options).await;
+    world.workers = workers::start(&world.state);
+    world
+}
+
+/// The same without workers.
+async fn quiet(options: PgConnectOptions) -> World {
+    let more = ["--public-url", "http://bouncer.example", "--allow-private-webhooks", "127.0.0.0/8"];
+    let world = World::with(options, &more).await;
+    // As a server does before it serves: rows that move into a new partition are out of sight for a moment.
+    domain::partitions::keep(&world.db, Utc::now()).await.unwrap();
+    world
+}
+
+impl World {
+    async fn call(&self, method: Method, path: &str, key: &Key, body: Value) -> Answer {
+        let request = request(method, path)
+            .header("x-api-key", &key.text)
+            .header("content-type", "application/json")
+            .body(body.to_string().into())
+            .unwrap();
+        self.send(request).await
+    }
+
+    /// An endpoint for this address: its id and secret.
+    async fn hook(&self, key: &Key, address: SocketAddr, more: Value) -> (EndpointId, String) {
+        let mut body = json!({"url": format!("http://{address}/hook"), "events": ["*"], "environment": "both"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = self.call(Method::POST, "/api/v1/webhooks", key, body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let made = answer.json();
+        (made["id"].as_str().unwrap().parse().unwrap(), made["secret"].as_str().unwrap().to_owned())
+    }
+
+    async fn emit(&self, kind: &'static str, count: usize) {
+        let event = |n| NewEvent {
+            organization: self.acme,
+            environment: Environment::Live,
+            kind,
+            at: Utc::now(),
+            data: json!({ "n": n }),
+            message: None,
+            key: None,
+        };
+        let events: Vec<_> = (0..count).map(event).collect();
+        let mut tx = self.db.system().begin().await.unwrap();
+        events::emit(&mut tx, &events).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn deliveries(&self, key: &Key, id: EndpointId) -> Vec<Value> {
+        let answer = self.get(&format!("/api/v1/webhooks/{id}/deliveries?limit=100"), Some(key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the newest delivery has this status; with its attempts.
+    async fn delivered(&self, key: &Key, id: EndpointId, status: &str) -> Value {
+        eventually(&format!("a delivery that is {status}"), async || {
+            self.deliveries(key, id).await.first().is_some_and(|delivery| delivery["status"] == status)
+        })
+        .await;
+        let delivery = self.deliveries(key, id).await[0]["id"].as_str().unwrap().to_owned();
+        self.get(&format!("/api/v1/webhook-deliveries/{delivery}"), Some(key)).await.json()
+    }
+
+    async fn webhook(&self, key: &Key, id: EndpointId) -> Value {
+        self.get(&format!("/api/v1/webhooks/{id}"), Some(key)).await.json()
+    }
+}
+
+fn errors(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.problem(), "validation_failed", "{}", answer.text());
+    let body = answer.json();
+    let text = |error: &Value| format!("{}: {}", error["field"].as_str().unwrap(), error["message"].as_str().unwrap());
+    body["errors"].as_array().unwrap().iter().map(text).collect()
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_endpoint_lives_and_ends(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = quiet(options).await;
+    let key = world.key("hooks", ALL).await;
+    // Both names of both fields.
+    let body = json!({"target_url": "https://hooks.example/a", "event": "message.*", "headers": {"X-Token": "abc"}});
+    let answer = world.call(Method::POST, "/api/v1/webhooks", &key, body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let made = answer.json();
+    let secret = made["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_") && secret.len() == 50, "{secret}");
+    assert_eq!(made["headers"], json!(["X-Token"]));
+    assert_eq!(made["environment"], "live", "that of the key");
+    assert_eq!(made["createdBy"], "API key hooks");
+    let path = format!("/api/v1/webhooks/{}", made["id"].as_str().unwrap());
+
+    let read = world.get(&path, Some(&key)).await;
+    assert_eq!(read.json()["url"], "https://hooks.example/a");
+    assert_eq!(read.json()["events"], json!(["message.*"]));
+    assert_eq!(read.json()["health"]["pending"], 0);
+    let list = world.get("/api/v1/webhooks", Some(&key)).await;
+    for text in [read.text(), list.text()] {
+        assert!(!text.contains("whsec_") && !text.contains("abc"), "{text}");
+    }
+    assert_eq!(list.json()["data"].as_array().unwrap().len(), 1);
+    assert_eq!(list.json()["nextCursor"], Value::Null);
+
+    let patch =
+        json!({"description": "Shop", "rateLimit": 50, "disabled": true, "headers": {"X-Token": null, "X-New": "1"}});
+    let patched = world.call(Method::PATCH, &path, &key, patch).await.json();
+    assert_eq!(patched["status"], "disabled");
+    assert_eq!(patched["disabledReason"], "person");
+    assert_eq!(patched["headers"], json!(["X-New", "X-Token"]));
+    assert_eq!(patched["rateLimit"], 50);
+    assert_eq!(patched["events"], json!(["message.*"]), "what is left out stays");
+    let patched = world.call(Method::PATCH, &path, &key, json!({"rateLimit": null, "disabled": false})).await.json();
+    assert_eq!((&patched["rateLimit"], &patched["status"]), (&Value::Null, &json!("enabled")));
+
+    let rotated = world.call(Method::POST, &format!("{path}/rotate-secret"), &key, json!({})).await.json();
+    assert_ne!(rotated["secret"], made["secret"]);
+    assert!(rotated["oldSecretEndsAt"].is_string());
+
+    let deleted = world.call(Method::DELETE, &path, &key, json!({})).await;
+    assert_eq!(deleted.json(), json!({"id": made["id"], "deleted": true}));
+    assert_eq!(world.get(&path, Some(&key)).await.problem(), "not_found");
+    assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.problem(), "not_found");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_is_wrong_is_named(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let key = world.key("hooks", ALL).await;
+    let wrong = async |body: Value| errors(&world.call(Method::POST, "/api/v1/webhooks", &key, body).await);
+    insta::assert_snapshot!(
+        [
+            wrong(json!({})).await,
+            wrong(json!({"url": "http://example.com", "events": ["message.snt"], "headers": {"Host": "x", "Y": null}})).await,
+            wrong(json!({"url": "https://a.example", "events": ["*"], "evnts": 1})).await,
+            wrong(json!({"url": "https://10.0.0.1", "events": []})).await,
+            wrong(json!({"url": "https://a.example", "target_url": "https://b.example", "events": ["*"], "event": "*"})).await,
+            wrong(json!({"url": 7, "events": "message.sent", "headers": {"X": 1}})).await,
+            wrong(json!({"url": "https://a.example", "events": ["*"], "concurrency": 0, "rateLimit": 10001, "environment": "prod"})).await,
+            wrong(json!({"url": "https://a.example\u{0}", "events": ["*"]})).await,
+        ]
+        .map(|errors| errors.join("\n"))
+        .join("\n\n"),
+        @r"
+    url: This is required.
+    events: Choose at least one event, or * for all.
+
+    events[0]: There is no event “message.snt”.
+    headers.Host: This header cannot be chosen.
+    headers.Y: This needs a value.
+    url: The address must begin with https://.
+
+    evnts: There is no such field.
+
+    events: Choose at least one event, or * for all.
+    url: 10.0.0.1 is not an address of the public internet.
+
+    target_url: Send url or target_url, not both.
+    event: Send events or event, not both.
+
+    events: This must be a list of texts.
+    url: This must be a text.
+    headers.X: This must be a text.
+
+    environment: This must be live, test or both.
+    concurrency: This must be a whole number from 1 to 100.
+    rateLimit: This must be a whole number from 1 to 10000.
+
+    url: This must not contain the character NUL (\u0000).
+    "
+    );
+    // Every spelling that the client would refuse is refused here, too.
+    for url in ["http://169.254.169.254/", "https://[::ffff:10.0.0.1]/", "https://0x0a.1/", "https://localhost./x"] {
+        let errors = wrong(json!({"url": url, "events": ["*"]})).await;
+        assert!(errors.len() == 1 && errors[0].starts_with("url: "), "{url}: {errors:?}");
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_test_key_hears_of_tests_only(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = quiet(options).await;
+    let live = world.key("live", ALL).await;
+    let test = world.key_with(world.acme, "test", ALL, |form| form.environment = "test".into()).await;
+    let make = async |key: &Key, environment: Value| {
+        let body = json!({"url": "https://a.example", "events": ["*"], "environment": environment});
+        world.call(Method::POST, "/api/v1/webhooks", key, body).await
+    };
+    for environment in ["live", "both"] {
+        let errors = errors(&make(&test, environment.into()).await);
+        assert_eq!(errors, ["environment: A test key makes endpoints for test events only."]);
+    }
+    let theirs = make(&test, Value::Null).await.json();
+    assert_eq!(theirs["environment"], "test");
+    let others = make(&live, "both".into()).await.json();
+    let path = format!("/api/v1/webhooks/{}", others["id"].as_str().unwrap());
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::PATCH, path.clone()),
+        (Method::DELETE, path.clone()),
+        (Method::POST, format!("{path}/test")),
+        (Method::POST, format!("{path}/rotate-secret")),
+        (Method::GET, format!("{path}/deliveries")),
+    ] {
+        assert_eq!(world.call(method, &path, &test, json!({})).await.problem(), "not_found", "{path}");
+    }
+    let list = world.get("/api/v1/webhooks", Some(&test)).await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    let own = format!("/api/v1/webhooks/{}", theirs["id"].as_str().unwrap());
+    let widened = world.call(Method::PATCH, &own, &test, json!({"environment": "both"})).await;
+    assert_eq!(errors(&widened).len(), 1);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_test_event_arrives_signed(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    sink.answer((StatusCode::OK, [("x-answer", "yes")], "thank you\0"));
+    let more = json!({"events": ["message.sent"], "headers": {"Authorization": "Bearer hush-hush"}});
+    let (id, secret) = world.hook(&key, address, more).await;
+    let sent = world.call(Method::POST, &format!("/api/v1/webhooks/{id}/test"), &key, json!({})).await;
+    assert_eq!(sent.status, 202, "{}", sent.text());
+
+    let got = sink.gets(1).await.remove(0);
+    Webhook::new(&secret).unwrap().verify(&got.body, &got.headers).unwrap();
+    assert_eq!(got.headers["webhook-id"], sent.json()["eventId"].as_str().unwrap());
+    assert_eq!(got.headers["content-type"], "application/json");
+    assert_eq!(got.headers["user-agent"], format!("Bouncer/{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(got.headers["authorization"], "Bearer hush-hush");
+    assert_eq!(got.kind(), "test.ping");
+    assert_eq!(got.json()["data"]["endpointId"], id.to_string());
+    assert!(got.json()["timestamp"].as_str().unwrap().ends_with('Z'));
+
+    let delivery = world.delivered(&key, id, "succeeded").await;
+    assert_eq!(delivery["id"], sent.json()["deliveryId"]);
+    assert_eq!(delivery["payload"], got.json());
+    let attempt = &delivery["attemptLog"][0];
+    assert_eq!((&attempt["status"], &attempt["error"], &attempt["number"]), (&json!(200), &Value::Null, &json!(1)));
+    assert_eq!(attempt["address"], address.to_string());
+    assert_eq!(attempt["responseBody"], "thank you\u{fffd}");
+    let shown = |list: &str, name: &str| {
+        let list = attempt[list].as_array().unwrap();
+        list.iter().find(|header| header["name"] == name).unwrap()["value"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(shown("responseHeaders", "x-answer"), "yes");
+    assert_eq!(shown("requestHeaders", "authorization"), "(hidden)");
+    assert_eq!(shown("requestHeaders", "webhook-id"), got.headers["webhook-id"].to_str().unwrap());
+    assert_eq!(world.webhook(&key, id).await["health"]["succeeded"], 1);
+
+    // While the secret is replaced, both sign.
+    let rotated =
+        world.call(Method::POST, &format!("/api/v1/webhooks/{id}/rotate-secret"), &key, json!({})).await.json();
+    let newer = rotated["secret"].as_str().unwrap();
+    eventually("a request with both signatures", async || {
+        world.call(Method::POST, &format!("/api/v1/webhooks/{id}/test"), &key, json!({})).await;
+        let seen = sink.got().len();
+        let got = sink.gets(seen.max(2)).await.pop().unwrap();
+        Webhook::new(&secret).unwrap().verify(&got.body, &got.headers).unwrap();
+        Webhook::new(newer).unwrap().verify(&got.body, &got.headers).is_ok()
+    })
+    .await;
+    world.finish().await;
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_fails_is_tried_again_with_the_same_id(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    let (id, secret) = world.hook(&key, address, json!({})).await;
+    // A redirect is a failure, wherever it leads.
+    let (elsewhere, other) = Sink::start().await;
+    sink.answer((StatusCode::FOUND, [("location", format!("http://{other}/"))]));
+    world.emit("message.sent", 1).await;
+    let delivery = world.delivered(&key, id, "pending").await;
+    eventually("the first attempt is written down", async || {
+        world.webhook(&key, id).await["lastError"] == "The endpoint answered 302 Found; redirects are not followed."
+    })
+    .await;
+    assert!(world.webhook(&key, id).await["failingSince"].is_string());
+
+    let got = sink.gets(2).await;
+    let pause = got[1].at - got[0].at;
+    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&pause), "{pause:?}");
+    assert_eq!(got[0].headers["webhook-id"], got[1].headers["webhook-id"]);
+    assert_ne!(got[0].headers["webhook-timestamp"], got[1].headers["webhook-timestamp"]);
+    assert_eq!(got[0].body, got[1].body);
+    for got in &got {
+        Webhook::new(&secret).unwrap().verify(&got.body, &got.headers).unwrap();
+    }
+    let again = world.delivered(&key, id, "succeeded").await;
+    assert_eq!((&again["id"], &again["attempts"]), (&delivery["id"], &json!(2)));
+    assert_eq!(again["attemptLog"].as_array().unwrap().len(), 2);
+    assert_eq!(world.webhook(&key, id).await["failingSince"], Value::Null);
+    assert!(elsewhere.got().is_empty());
+    world.finish().await;
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn gone_is_gone(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    let (watching, watcher) = Sink::start().await;
+    let (id, _) = world.hook(&key, address, json!({"events": ["message.*"]})).await;
+    world.hook(&key, watcher, json!({"events": ["webhook.disabled"]})).await;
+    sink.answer(StatusCode::GONE);
+    world.emit("message.sent", 1).await;
+    let told = watching.gets(1).await.remove(0).json();
+    assert_eq!(told["type"], "webhook.disabled");
+    assert_eq!(told["data"]["endpointId"], id.to_string());
+    assert_eq!(told["data"]["reason"], "gone");
+    let webhook = world.webhook(&key, id).await;
+    assert_eq!((&webhook["status"], &webhook["disabledReason"]), (&json!("disabled"), &json!("gone")));
+    let delivery = world.delivered(&key, id, "failed").await;
+    assert_eq!(delivery["lastError"], "The endpoint answered 410 Gone; it was disabled.");
+
+    // What happens meanwhile was never attempted, and can be sent once the endpoint is back.
+    world.emit("message.read", 3).await;
+    let delivery = world.delivered(&key, id, "cancelled").await;
+    assert_eq!((&delivery["attempts"], &delivery["lastError"]), (&json!(0), &json!("The endpoint was disabled.")));
+    assert_eq!(world.webhook(&key, id).await["health"]["neverAttempted"], 3);
+    let resend = format!("/api/v1/webhook-deliveries/{}/resend", delivery["id"].as_str().unwrap());
+    assert_eq!(world.call(Method::POST, &resend, &key, json!({})).await.problem(), "conflict");
+    world.call(Method::PATCH, &format!("/api/v1/webhooks/{id}"), &key, json!({"disabled": false})).await;
+    let body = json!({"webhookId": id, "neverAttempted": true});
+    let job = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &key, body).await;
+    assert_eq!((job.status.as_u16(), &job.json()["total"]), (202, &json!(3)), "{}", job.text());
+    let got = sink.gets(4).await;
+    assert_eq!(
+        got.iter().map(Got::kind).collect::<Vec<_>>(),
+        ["message.sent", "message.read", "message.read", "message.read"]
+    );
+    let path = format!("/api/v1/webhook-jobs/{}", job.json()["id"].as_str().unwrap());
+    eventually("the job ends", async || world.get(&path, Some(&key)).await.json()["status"] == "finished").await;
+    assert_eq!(world.get(&path, Some(&key)).await.json()["done"], 3);
+    // Cancelling what has ended changes nothing.
+    assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.json()["status"], "finished");
+    world.finish().await;
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn one_that_hangs_delays_nobody(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (hanging, hangs) = Sink::start().await;
+    hanging.pause(Duration::from_secs(60));
+    let (quick, answers) = Sink::start().await;
+    world.hook(&key, hangs, json!({})).await;
+    world.hook(&key, answers, json!({})).await;
+    world.emit("message.sent", 100).await;
+    let begun = Instant::now();
+    hanging.gets(10).await;
+    for _ in 0..5 {
+        world.emit("message.sent", 40).await;
+    }
+    quick.gets(300).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 10, "no more than its own places");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn its_own_limits_hold(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    sink.pause(Duration::from_millis(30));
+    world.hook(&key, address, json!({"concurrency": 3, "rateLimit": 20})).await;
+    world.emit("message.sent", 50).await;
+    let got = sink.gets(50).await;
+    assert_eq!(sink.0.most.load(Ordering::SeqCst), 3);
+    // Of the first twenty and the next ones at least a second lies between; the network may bring them 50 ms closer.
+    for pair in got.windows(21) {
+        assert!(pair[20].at - pair[0].at > Duration::from_millis(950), "{:?}", pair[20].at - pair[0].at);
+    }
+    world.finish().await;
+}
+
+/// An address that became forbidden after it was saved is not connected to.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_address_is_judged_at_each_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (_, address) = Sink::start().await;
+    let (id, _) = world.hook(&key, address, json!({})).await;
+    sqlx::query("update webhook_endpoints set url = 'http://169.254.169.254/latest/meta-data'")
+        .execute(world.db.system())
+        .await
+        .unwrap();
+    world.emit("message.sent", 1).await;
+    eventually("the attempt is refused", async || {
+        world.webhook(&key, id).await["lastError"] == "http:// is not allowed for 169.254.169.254; use https://."
+    })
+    .await;
+    let delivery = world.delivered(&key, id, "pending").await;
+    assert_eq!(delivery["attemptLog"][0]["status"], Value::Null);
+    assert_eq!(delivery["attemptLog"][0]["address"], Value::Null);
+    world.finish().await;
+}
+
+/// A server that died in the middle: its deliveries are another server's after the lease.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_a_dead_server_left_behind_is_delivered(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    let (id, _) = world.hook(&key, address, json!({})).await;
+    world.emit("message.sent", 5).await;
+    let dead = uuid::Uuid::new_v4();
+    domain::webhooks::queue::own(&world.db, &world.state.sealer, dead, &[id]).await.unwrap();
+    let (claimed, _) = domain::webhooks::queue::claim(&world.db, dead, id, 3, 0).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    world.workers = workers::start(&world.state);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(sink.got().is_empty(), "the lease holds");
+    sqlx::query("update webhook_endpoints set owner_until = now()").execute(world.db.system()).await.unwrap();
+    assert_eq!(sink.gets(5).await.len(), 5);
+    world.delivered(&key, id, "succeeded").await;
+
+    // Two servers at once: each delivery is one server's.
+    let settings =
+        crate::world::settings(&["--public-url", "http://bouncer.example", "--allow-private-webhooks", "127.0.0.0/8"]);
+    let other = server::state::AppState::new(world.db.clone(), &settings).unwrap();
+    let mut others = workers::start(&other);
+    for _ in 0..20 {
+        world.emit("message.read", 10).await;
+    }
+    sink.gets(205).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(sink.got().len(), 205, "nothing twice");
+
+    // Stopping gives endpoints up at once: nobody waits for a lease.
+    world.finish().await;
+    let left: i64 = sqlx::query_scalar("select count(*) from deliveries where status <> 'succeeded'")
+        .fetch_one(world.db.system())
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+    world.emit("message.failed", 1).await;
+    sink.gets(206).await;
+    other.drain();
+    other.stop();
+    while others.join_next().await.is_some() {}
+    let owned: i64 = sqlx::query_scalar("select count(*) from webhook_endpoints where owner_id is not null")
+        .fetch_one(world.db.system())
+        .await
+        .unwrap();
+    assert_eq!(owned, 0);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn deliveries_are_listed_filtered_and_resent(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (sink, address) = Sink::start().await;
+    let (id, _) = world.hook(&key, address, json!({})).await;
+    world.emit("message.sent", 3).await;
+    world.emit("instance.status", 1).await;
+    sink.gets(4).await;
+    eventually("all are written down", async || {
+        world.deliveries(&key, id).await.iter().all(|delivery| delivery["status"] == "succeeded")
+    })
+    .await;
+    let path = format!("/api/v1/webhooks/{id}/deliveries");
+    let page = async |query: &str| {
+        let answer = world.get(&format!("{path}?{query}"), Some(&key)).await.json();
+        let kinds: Vec<_> =
+            answer["data"].as_array().unwrap().iter().map(|d| d["event"].as_str().unwrap().to_owned()).collect();
+        (kinds, answer["nextCursor"].as_str().map(str::to_owned))
+    };
+    let (first, cursor) = page("limit=3").await;
+    assert_eq!(first, ["instance.status", "message.sent", "message.sent"]);
+    let (rest, end) = page(&format!("limit=3&cursor={}", cursor.unwrap())).await;
+    assert_eq!((rest.len(), end), (1, None));
+    assert_eq!(page("event=message.*&codeClass=2&status=succeeded").await.0.len(), 3);
+    assert_eq!(page("event=message.*&codeClass=5").await.0.len(), 0);
+    let wrong = world.get(&format!("{path}?event=nothing&status=done&codeClass=9&sorted=yes"), Some(&key)).await;
+    let fields: Vec<_> = errors(&wrong).into_iter().map(|e| e.split(':').next().unwrap().to_owned()).collect();
+    assert_eq!(fields.len(), 4, "{fields:?}");
+
+    let newest = world.deliveries(&key, id).await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/webhook-deliveries/{newest}/resend");
+    assert_eq!(world.call(Method::POST, &path, &key, json!({})).await.status, 202);
+    let got = sink.gets(5).await;
+    assert_eq!(got[4].headers["webhook-id"], got[3].headers["webhook-id"]);
+    assert_eq!(errors(&world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &key, json!({})).await).len(), 1);
+
+    // Another organization sees nothing of it.
+    let foreign = world.foreign().await;
+    let eve = world.key_with(foreign, "eve", ALL, |_| {}).await;
+    for (method, path) in [
+        (Method::GET, format!("/api/v1/webhook-deliveries/{newest}")),
+        (Method::POST, path),
+        (Method::GET, format!("/api/v1/webhooks/{id}/deliveries")),
+        (Method::GET, format!("/api/v1/webhooks/{id}")),
+    ] {
+        assert_eq!(world.call(method, &path, &eve, json!({})).await.problem(), "not_found", "{path}");
+    }
+    let body = json!({"webhookId": id});
+    let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
+    assert_eq!(refused.problem(), "not_found");
+    world.finish().await;
+}
