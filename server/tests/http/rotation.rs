@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use domain::{instances::InstanceForm, seal::Sealer, secret::SecretString};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::{
     instances::{cloud, make, near, options},
@@ -14,18 +14,11 @@ const OLD: &str = "a secret for tests, long enough to be one";
 const NEW: &str = "another secret for tests, as long as the first";
 
 fn rotate(pool: &PgPool, secret: &str, old: Option<&str>) -> Output {
-    let options = options(pool);
-    let url = format!(
-        "postgres://{}@{}:{}/{}",
-        options.get_username(),
-        options.get_host(),
-        options.get_port(),
-        options.get_database().unwrap()
-    );
+    let url = options(pool).to_url_lossy();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bouncer"));
     command
         .args(["secrets", "rotate"])
-        .env("DATABASE_URL", url)
+        .env("DATABASE_URL", url.as_str())
         .env("BOUNCER_SECRET", secret)
         .env_remove("BOUNCER_OLD_SECRET");
     if let Some(old) = old {
