@@ -12,7 +12,7 @@ use leptos_router::{
 use crate::{
     components::provide_toasts,
     pages::{
-        developer::{DeveloperPage, api_keys::ApiKeysRoute, integrations::IntegrationsPage},
+        developer::{DeveloperPage, api_keys::ApiKeysRoute, integrations::IntegrationsRoute},
         invite::InviteRoute,
         not_found::NotFoundPage,
         settings::{
@@ -60,7 +60,7 @@ pub fn App() -> impl IntoView {
                     <ParentRoute path=path!("/developer") view=DeveloperPage>
                         <Route path=path!("") view=|| view! { <Redirect path=HOME/> }/>
                         <Route path=path!("/api-keys") view={Lazy::<ApiKeysRoute>::new()}/>
-                        <Route path=path!("/integrations") view=IntegrationsPage/>
+                        <Route path=path!("/integrations") view={Lazy::<IntegrationsRoute>::new()}/>
                     </ParentRoute>
                     <ParentRoute path=path!("/settings") view=SettingsPage>
                         <Route path=path!("") view=|| view! { <Redirect path="/dashboard/settings/organization"/> }/>

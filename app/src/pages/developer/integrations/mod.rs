@@ -33,7 +33,7 @@ mod words;
 
 pub use data::QrPicture;
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_split::wasm_split};
 use leptos_meta::Title;
 
 use self::{
@@ -45,19 +45,27 @@ use self::{
 use crate::{
     components::{Dialog, ErrorState, Notice, Skeleton, Tone, use_toasts},
     error::AppError,
+    later::{late_page, load_first},
 };
+
+late_page!(IntegrationsRoute, "integrations", page, preload);
+
+#[wasm_split(integrations, wasm_split_path = leptos::wasm_split, preload(preload), fallible)]
+fn page() -> Result<AnyView, AppError> {
+    Ok(view! { <IntegrationsPage/> }.into_any())
+}
 
 /// Both lists, and whatever is open above them.
 #[component]
-pub fn IntegrationsPage() -> impl IntoView {
+fn IntegrationsPage() -> impl IntoView {
     let page = Integrations::provide();
     let toasts = use_toasts();
     let panel = page.panel();
 
     // Made here and not inside the children that wait for them: a resource made there would hang the answer.
     let at = Memo::new(move |_| page.query.with(|query| query.at));
-    let list = Resource::new_blocking(move || (at.get(), page.list_version()), |(at, _)| list_integrations(at));
-    let panel_page = Resource::new_blocking(
+    let list = load_first(move || (at.get(), page.list_version()), |(at, _)| list_integrations(at));
+    let panel_page = load_first(
         move || panel.get(),
         move |panel| {
             // A card that the browser holds already is not asked for.
