@@ -19,6 +19,9 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 /// How long a caller waits for a free connection before it is told that the database cannot be reached.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a statement for people or callers may take: a few that search for long must not hold all connections.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone)]
 pub struct Db {
     system: PgPool,
@@ -40,7 +43,11 @@ impl Db {
             tenant: pool()
                 .after_connect(|connection, _| {
                     Box::pin(async move {
-                        sqlx::query("set role bouncer_app").execute(connection).await?;
+                        sqlx::query("set role bouncer_app").execute(&mut *connection).await?;
+                        sqlx::query("select set_config('statement_timeout', $1, false)")
+                            .bind(STATEMENT_TIMEOUT.as_millis().to_string())
+                            .execute(connection)
+                            .await?;
                         Ok(())
                     })
                 })

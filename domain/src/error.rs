@@ -62,13 +62,21 @@ impl From<sqlx::Error> for Error {
             E::RowNotFound => Self::NotFound,
             // `Protocol`: whoever answers is no Postgres any more, such as a proxy that hangs up.
             E::Io(_) | E::PoolTimedOut | E::PoolClosed | E::Tls(_) | E::Protocol(_) => Self::Unavailable,
-            // 57P01..03: the server is shutting down or starting; 08xxx: connection exceptions.
-            E::Database(db) if db.code().is_some_and(|code| code.starts_with("57P0") || code.starts_with("08")) => {
-                Self::Unavailable
-            }
+            E::Database(db) if db.code().is_some_and(|code| passes(&code)) => Self::Unavailable,
             _ => Self::Internal(error.to_string()),
         }
     }
+}
+
+/// SQLSTATEs that say nothing against the statement: tried again, it may succeed (PostgreSQL, appendix A).
+#[cfg(feature = "postgres")]
+fn passes(code: &str) -> bool {
+    // Connection exceptions; no disk, memory or connections left.
+    matches!(code.get(..2), Some("08" | "53"))
+        // The server shuts down or starts.
+        || code.starts_with("57P0")
+        // Read-only after a failover; serialisation failure, deadlock; lock not available; took too long.
+        || matches!(code, "25006" | "40001" | "40P01" | "55P03" | "57014")
 }
 
 /// The named constraint that a statement violated.

@@ -502,6 +502,47 @@ async fn what_waits_can_be_cancelled(pool: PgPool) {
     assert_eq!(desk.scalar::<i64>("select waiting from queues").await, 0);
 }
 
+/// What was cancelled holds nobody up, and nothing is accepted that would expire before its turn.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_line_is_as_long_as_what_waits_in_it(pool: PgPool) {
+    let desk = Desk::new(&pool).await;
+    let slow = desk.key("Slow", |form| {
+        form.throttle_mode = "fixed".into();
+        form.delay = "600".into();
+        form.max_queue = "1000".into();
+    });
+    let (slow, waha) = (slow.await, desk.instance("waha").await);
+    let message = |n: i64| desk.message(slow, waha, &format!("60123{n:06}"));
+    // Ten minutes between two: 144 fit into a day.
+    let batch: Vec<_> = (0..200).map(message).collect();
+    let replies = desk.accept(&batch, 0).await;
+    let taken: Vec<_> = replies.iter().filter(|reply| reply.is_ok()).map(accepted).collect();
+    assert_eq!(taken.len(), 144);
+    assert_eq!(taken[143].expected_send_at, Some(at(143 * 600)));
+    assert_eq!(replies[144], Err(Refusal::QueueFull { retry_after_s: 1 }));
+    assert_eq!(desk.accept_one(message(300), 0).await, Err(Refusal::QueueFull { retry_after_s: 1 }));
+    assert_eq!(desk.accepted(message(301), 601).await.expected_send_at, Some(at(144 * 600)));
+
+    let waiting: Vec<uuid::Uuid> =
+        sqlx::query_scalar("select message_id from outbox").fetch_all(desk.db.system()).await.unwrap();
+    for id in waiting {
+        store::cancel(&desk.db, desk.org, None, domain::ids::MessageId(id), "by Ada", at(700)).await.unwrap();
+    }
+    assert_eq!(desk.accepted(message(302), 700).await.expected_send_at, Some(at(700)), "nothing was sent yet");
+    assert_eq!(desk.accepted(message(303), 700).await.expected_send_at, Some(at(1_300)));
+    let [first] = &queue::claim(&desk.db, desk.world.server, 1, at(700)).await.unwrap()[..] else { panic!() };
+    let sent = queue::Outcome::Sent { provider_message_id: "x".into(), then: vec![] };
+    queue::finish(&desk.db, &[queue::Finished::new(first, sent, at(701))], at(701)).await.unwrap();
+    let last = desk.scalar::<uuid::Uuid>("select message_id from outbox").await;
+    store::cancel(&desk.db, desk.org, None, domain::ids::MessageId(last), "by Ada", at(702)).await.unwrap();
+    // From what was really sent on.
+    assert_eq!(desk.accepted(message(304), 702).await.expected_send_at, Some(at(1_301)));
+    let cancelled: i64 = desk
+        .scalar("select count(*) from events where kind = 'message.failed' and data ->> 'status' = 'cancelled'")
+        .await;
+    assert_eq!(cancelled, 146, "whoever waits for a message hears that it was cancelled");
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn send_now_goes_first_but_keeps_the_order_of_a_recipient(pool: PgPool) {
     let desk = Desk::new(&pool).await;

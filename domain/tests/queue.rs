@@ -537,13 +537,13 @@ async fn a_silent_server_leaves_unknown_messages_that_are_asked_about(pool: PgPo
     assert_eq!(queue::reap(&line.db, at(26)).await.unwrap(), 1);
     assert_eq!(line.status(id).await, "unknown");
     assert!(line.claim(at(27)).await.is_empty(), "the next one to the same person waits");
-    assert!(queue::doubtful(&line.db, line.server, 10, at(35)).await.unwrap().is_empty(), "too early to ask");
-    let asked = queue::doubtful(&line.db, line.server, 10, at(36)).await.unwrap();
+    assert!(queue::doubtful(&line.db, line.server, &[], 10, at(35)).await.unwrap().is_empty(), "too early to ask");
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(36)).await.unwrap();
     assert_eq!(asked, std::slice::from_ref(&claim));
-    assert!(queue::doubtful(&line.db, Uuid::now_v7(), 10, at(36)).await.unwrap().is_empty(), "one asks");
+    assert!(queue::doubtful(&line.db, Uuid::now_v7(), &[], 10, at(36)).await.unwrap().is_empty(), "one asks");
     queue::resolve(&line.db, &[(asked[0].clone(), Finding::NotNow)], at(36)).await.unwrap();
-    assert!(queue::doubtful(&line.db, line.server, 10, at(45)).await.unwrap().is_empty());
-    let asked = queue::doubtful(&line.db, line.server, 10, at(47)).await.unwrap();
+    assert!(queue::doubtful(&line.db, line.server, &[], 10, at(45)).await.unwrap().is_empty());
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(47)).await.unwrap();
     queue::resolve(&line.db, &[(asked[0].clone(), Finding::NotThere)], at(47)).await.unwrap();
     assert_eq!(line.status(id).await, "queued");
     assert_eq!(line.send_due(at(47)).await, [id]);
@@ -569,7 +569,7 @@ async fn a_server_that_was_only_slow_still_has_the_last_word(pool: PgPool) {
     let id = line.accept(instance, ADA, at(30), 2_000, "live").await;
     let claim = line.claim(at(30)).await.remove(0);
     line.finish(&claim, Outcome::Unknown { message: "The connection was cut.".into() }, at(31)).await;
-    let asked = queue::doubtful(&line.db, line.server, 10, at(41)).await.unwrap();
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(41)).await.unwrap();
     queue::resolve(&line.db, &[(asked[0].clone(), Finding::NotThere)], at(41)).await.unwrap();
     line.finish(&claim, sent(&claim), at(41)).await;
     assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("sent", 0));
@@ -596,7 +596,7 @@ async fn an_acknowledgement_settles_what_was_unknown(pool: PgPool) {
     let id = line.accept(instance, ADA, at(10), 0, "live").await;
     let claim = line.claim(at(10)).await.remove(0);
     line.finish(&claim, unknown(), at(10)).await;
-    let asked = queue::doubtful(&line.db, line.server, 10, at(20)).await.unwrap();
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(20)).await.unwrap();
     queue::resolve(&line.db, &[(asked[0].clone(), Finding::CannotTell)], at(20)).await.unwrap();
     assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("unknown", 0));
     let told = StatusUpdate { message: Some(id), ..update(id, MessageStatus::Sent, at(30)) };
@@ -614,6 +614,182 @@ async fn an_acknowledgement_settles_what_was_unknown(pool: PgPool) {
     queue::advance(&line.db, instance, &[told], at(41)).await.unwrap();
     assert!(line.claim(at(200)).await.is_empty());
     assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("sent", 0));
+}
+
+/// A webhook may be faster than the answer to the call; if that answer is lost or says "later", the message has left
+/// all the same.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_was_acknowledged_during_its_attempt_never_leaves_again(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("cloud_api").await;
+    let lost = Outcome::Unknown { message: "The connection was cut.".into() };
+    for (n, outcome) in (0..).zip([lost, retry()]) {
+        let now = at(1_000 * n);
+        let id = line.accept(instance, ADA, now, 0, "live").await;
+        let claim = line.claim(now).await.remove(0);
+        let told = StatusUpdate { message: Some(id), ..update(id, MessageStatus::Delivered, now) };
+        queue::advance(&line.db, instance, &[told], now).await.unwrap();
+        line.finish(&claim, outcome, now).await;
+        assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("delivered", 0));
+        assert!(line.claim(now + TimeDelta::seconds(900)).await.is_empty());
+    }
+    // The server that had it dies instead.
+    let id = line.accept(instance, ADA, at(5_000), 0, "live").await;
+    line.claim(at(5_000)).await.remove(0);
+    let told = StatusUpdate { message: Some(id), ..update(id, MessageStatus::Sent, at(5_001)) };
+    queue::advance(&line.db, instance, &[told], at(5_001)).await.unwrap();
+    queue::reap(&line.db, at(5_100)).await.unwrap();
+    assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("sent", 0));
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_end_counts_although_its_message_was_given_up(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("cloud_api").await;
+    for (n, outcome, status) in [
+        (0, None, "sent"),
+        (1, Some(Outcome::Failed { code: "131026".into(), message: "No such number.".into() }), "failed"),
+    ] {
+        let now = at(1_000 * n);
+        let id = line.accept(instance, ADA, now, 0, "live").await;
+        let claim = line.claim(now).await.remove(0);
+        queue::reap(&line.db, now + TimeDelta::seconds(20)).await.unwrap();
+        let asked = queue::doubtful(&line.db, line.server, &[], 10, now + TimeDelta::seconds(40)).await.unwrap();
+        queue::resolve(&line.db, &[(asked[0].clone(), Finding::CannotTell)], now + TimeDelta::seconds(40))
+            .await
+            .unwrap();
+        assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("unknown", 0));
+        line.finish(&claim, outcome.unwrap_or_else(|| sent(&claim)), now + TimeDelta::seconds(41)).await;
+        assert_eq!(line.status(id).await, status);
+        // Acknowledgements find it by the id that the late answer brought.
+        if status == "sent" {
+            let told = update(id, MessageStatus::Read, now + TimeDelta::seconds(42));
+            assert_eq!(
+                queue::advance(&line.db, instance, &[told], now + TimeDelta::seconds(42)).await.unwrap().known,
+                1
+            );
+        }
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_this_server_is_still_sending_is_not_asked_about(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("waha").await;
+    let id = line.accept(instance, ADA, at(0), 2_000, "live").await;
+    let claim = line.claim(at(0)).await.remove(0);
+    queue::reap(&line.db, at(20)).await.unwrap();
+    assert!(queue::renew(&line.db, line.server, &[id], at(21)).await.unwrap().is_empty(), "it is told so");
+    assert!(queue::doubtful(&line.db, line.server, &[id], 10, at(60)).await.unwrap().is_empty());
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(60)).await.unwrap();
+    // It turns out that it was never begun, and is claimed anew: the old answer says nothing about the new attempt.
+    queue::release(&line.db, line.server, std::slice::from_ref(&claim), at(61)).await.unwrap();
+    let again = line.claim(at(62)).await.remove(0);
+    line.finish(&again, Outcome::Unknown { message: "The connection was cut.".into() }, at(63)).await;
+    queue::resolve(
+        &line.db,
+        &[(Claimed { attempt: again.attempt + 1, ..asked[0].clone() }, Finding::NotThere)],
+        at(64),
+    )
+    .await
+    .unwrap();
+    assert_eq!(line.status(id).await, "unknown");
+    assert!(line.claim(at(65)).await.is_empty());
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_nobody_can_tell_fails_after_a_day(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("cloud_api").await;
+    let mut ids = vec![];
+    for n in 0..2 {
+        let id = line.accept(instance, &format!("6012345678{n}"), at(0), 0, "live").await;
+        ids.push(id);
+    }
+    for claim in line.claim(at(0)).await {
+        line.finish(&claim, Outcome::Unknown { message: "The connection was cut.".into() }, at(0)).await;
+    }
+    let asked = queue::doubtful(&line.db, line.server, &[], 10, at(20)).await.unwrap();
+    let findings: Vec<_> = asked.into_iter().map(|claim| (claim, Finding::CannotTell)).collect();
+    queue::resolve(&line.db, &findings, at(20)).await.unwrap();
+    let day = 24 * 3_600;
+    assert_eq!(queue::give_up(&line.db, at(day - 1)).await.unwrap(), 0);
+    assert_eq!(queue::give_up(&line.db, at(day)).await.unwrap(), 2);
+    assert_eq!(queue::give_up(&line.db, at(day)).await.unwrap(), 0);
+    assert_eq!(line.status(ids[0]).await, "failed");
+    let told: Vec<String> =
+        sqlx::query_scalar("select data -> 'error' ->> 'code' from events where kind = 'message.failed'")
+            .fetch_all(line.db.system())
+            .await
+            .unwrap();
+    assert_eq!(told, ["unconfirmed", "unconfirmed"]);
+    // An acknowledgement that comes later still wins.
+    let told = StatusUpdate { message: Some(ids[0]), ..update(ids[0], MessageStatus::Delivered, at(day + 30)) };
+    queue::advance(&line.db, instance, &[told], at(day + 30)).await.unwrap();
+    assert_eq!(line.status(ids[0]).await, "delivered");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_message_of_a_deleted_instance_waits_for_nobody(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    for outcome in [retry(), Outcome::Disconnected { code: "session".into(), message: "Signed out.".into() }] {
+        let instance = line.instance("waha").await;
+        let id = line.accept(instance, ADA, at(0), 2_000, "live").await;
+        let claim = line.claim(at(0)).await.remove(0);
+        sqlx::query("delete from queues where instance_id = $1")
+            .bind(instance.0)
+            .execute(line.db.system())
+            .await
+            .unwrap();
+        sqlx::query("update instances set deleted_at = now() where id = $1")
+            .bind(instance.0)
+            .execute(line.db.system())
+            .await
+            .unwrap();
+        line.finish(&claim, outcome, at(1)).await;
+        assert_eq!((line.status(id).await.as_str(), line.waiting().await), ("failed", 0));
+    }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_conversation_knows_when_we_last_wrote(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("waha").await;
+    sqlx::query("insert into conversations (id, organization_id, instance_id, contact) values ($1, $2, $3, $4)")
+        .bind(Uuid::now_v7())
+        .bind(line.org.0)
+        .bind(instance.0)
+        .bind(ADA)
+        .execute(line.db.system())
+        .await
+        .unwrap();
+    line.accept(instance, ADA, at(0), 2_000, "live").await;
+    line.accept(instance, BOB, at(5), 2_000, "live").await;
+    line.send_due(at(0)).await;
+    line.send_due(at(5)).await;
+    let known: Vec<(String, Option<DateTime<Utc>>)> =
+        sqlx::query_as("select contact, last_outbound_at from conversations")
+            .fetch_all(line.db.system())
+            .await
+            .unwrap();
+    assert_eq!(known, [(ADA.to_owned(), Some(at(0)))], "whoever never wrote to us has no conversation");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_provider_that_says_retry_at_once_is_given_the_usual_time(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("cloud_api").await;
+    line.accept(instance, ADA, at(0), 0, "live").await;
+    let claim = line.claim(at(0)).await.remove(0);
+    let at_once = Outcome::Retry {
+        code: "429".into(),
+        message: "Slow down.".into(),
+        after: Some(Duration::ZERO),
+        throttled: true,
+    };
+    line.finish(&claim, at_once, at(0)).await;
+    assert!(line.claim(at(29)).await.is_empty());
+    assert_eq!(line.claim(at(30)).await.len(), 1);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

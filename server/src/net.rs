@@ -178,6 +178,12 @@ impl Client {
         address::check(url, &self.0.allow).map(|(url, _)| url)
     }
 
+    /// Does a URL that somebody in these networks fetches for us name a private host? Where other names lead is not
+    /// ours to see.
+    pub fn names_private(&self, url: &str) -> bool {
+        Url::parse(url).map_or(true, |url| address::names_private(&url, &self.0.allow))
+    }
+
     /// Sends a request with an absolute URI and reads the answer.
     ///
     /// # Errors

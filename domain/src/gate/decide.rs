@@ -68,6 +68,8 @@ pub enum Instance {
     Known(InstanceId),
     /// Not there, or another organization's.
     Unknown,
+    /// The call reaches what all instances of the organization do: no key that is restricted to some may make it.
+    Every,
 }
 
 /// Room in the key's queue on the instance, for calls that send.
@@ -205,6 +207,7 @@ fn check(presented: Presented<'_>, facts: &Facts) -> Result<(), Denial> {
     let instance_ok = match (facts.instance, &key.allowed_instances) {
         (Instance::None, _) | (Instance::Known(_), None) => true,
         (Instance::Known(id), Some(allowed)) => allowed.contains(&id),
+        (Instance::Every, allowed) => allowed.is_none(),
         (Instance::Unknown, _) => false,
     };
     refuse(!instance_ok, Denial::InstanceNotAllowed)?;
@@ -302,7 +305,10 @@ mod tests {
         key.allowed_ips.clear();
         facts.ip = "2001:db8::1".parse().unwrap();
         assert_eq!(decide(Presented::Key(&key), &facts), Decision::Allow);
+        facts.instance = Instance::Every;
+        assert_eq!(decide(Presented::Key(&key), &facts), Decision::Deny(Denial::InstanceNotAllowed));
         key.allowed_instances = None;
+        assert_eq!(decide(Presented::Key(&key), &facts), Decision::Allow);
         facts.instance = Instance::Unknown;
         assert_eq!(decide(Presented::Key(&key), &facts), Decision::Deny(Denial::InstanceNotAllowed));
     }

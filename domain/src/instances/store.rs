@@ -15,7 +15,7 @@ use crate::{
     error::{OnConstraint, Result, constraint},
     ids::{InstanceId, OrgId},
     keys::Environment,
-    messages::{MessageStatus, queue},
+    messages::queue,
     people::Actor,
     seal::Sealer,
     text::without_nul,
@@ -459,31 +459,25 @@ pub async fn delete(db: &Db, actor: &Actor, id: InstanceId) -> Result<u64> {
     may_manage(actor)?;
     let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
+    // A long queue takes its time.
+    sqlx::query("set local statement_timeout = 0").execute(&mut *tx).await?;
     // The queue first, as everybody who accepts or claims does. Without its row nothing is accepted any more.
     sqlx::query!("delete from queues where organization_id = $1 and instance_id = $2", organization.0, id.0)
         .execute(&mut *tx)
         .await?;
     let (before, _) = lock(&mut tx, organization, id).await?;
-    let cancelled = sqlx::query_scalar!(
-        r#"with gone as (
-               delete from outbox where organization_id = $1 and instance_id = $2 and state <> 'sending'
-               returning message_id, state
-           ), cancelled as (
-               update messages set status = 'cancelled', status_rank = $3, status_at = now()
-               from gone
-               where messages.id = gone.message_id and messages.organization_id = $1 and gone.state = 'queued'
-               returning messages.id
-           ), steps as (
-               insert into message_steps (message_id, organization_id, at, status, detail)
-               select id, $1, now(), 'cancelled', 'The instance was deleted.' from cancelled
-           )
-           select count(*) as "count!" from cancelled"#,
+    let gone = sqlx::query!(
+        "delete from outbox where organization_id = $1 and instance_id = $2 and state <> 'sending'
+         returning message_id, state",
         organization.0,
         id.0,
-        MessageStatus::Cancelled.rank(),
     )
-    .fetch_one(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
+    // What may have left stays `unknown` until it is given up.
+    let cancelled: Vec<Uuid> = gone.into_iter().filter(|row| row.state == "queued").map(|row| row.message_id).collect();
+    queue::cancelled(&mut tx, &cancelled, "The instance was deleted.", chrono::Utc::now()).await?;
+    let cancelled = cancelled.len() as u64;
     sqlx::query!(
         "update instances set deleted_at = now(), credentials = null, credential_names = '{}', status = 'disconnected',
                 status_at = now(), version = version + 1
@@ -496,7 +490,7 @@ pub async fn delete(db: &Db, actor: &Actor, id: InstanceId) -> Result<u64> {
     let changes = vec![Change::new("messages cancelled", None, Some(cancelled.to_string()))];
     note(&mut tx, actor, "instance.deleted", id, &before.name, changes).await?;
     tx.commit().await?;
-    Ok(cancelled.unsigned_abs())
+    Ok(cancelled)
 }
 
 /// Has a person hold the queue up, or let it go on. Returns whether that changed anything.
@@ -616,6 +610,17 @@ pub async fn set_status(
     let phone = session.phone.clone().or(row.phone.clone());
     let same_status = row.status == session.status.as_str();
     if same_status && row.status_detail == detail && row.phone == phone {
+        // What happened before this and is told later changes nothing either.
+        if let Some(told) = told_at.filter(|told| row.told_at.is_none_or(|last| last < *told)) {
+            sqlx::query!(
+                "update instances set told_at = $3 where organization_id = $1 and id = $2",
+                organization.0,
+                id.0,
+                told,
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
         return Ok(StatusChange::Nothing);
     }
     sqlx::query!(

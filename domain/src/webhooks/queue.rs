@@ -18,6 +18,8 @@ use crate::{
     time::Time,
 };
 
+/// When an attempt that could not be written down is made again.
+const UNWRITTEN_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// How long a server is believed to live without a word of it.
 pub const LEASE: TimeDelta = TimeDelta::seconds(30);
 /// An endpoint that does nothing but fail is disabled after this long …
@@ -203,18 +205,30 @@ pub async fn renew(db: &Db, sealer: &Sealer, server: Uuid, ids: &[EndpointId]) -
     Ok(rows.into_iter().map(|row| target(sealer, row)).collect())
 }
 
-/// Gives an endpoint up, unless attempts of this server are not written down yet.
-pub async fn release(db: &Db, server: Uuid, id: EndpointId) -> Result<bool> {
-    let done = sqlx::query!(
-        "update webhook_endpoints set owner_id = null, owner_until = null
-         where id = $1 and owner_id = $2
-           and not exists (select from deliveries where endpoint_id = $1 and status = 'sending' and server_id = $2)",
+/// Gives an endpoint up. Attempts of this server that could not be written down are made again, after a while: what
+/// kept them from being written may still be so.
+///
+/// The caller has nothing of it under way any more, and nothing that is still to be written.
+pub async fn release(db: &Db, server: Uuid, id: EndpointId) -> Result<()> {
+    let mut tx = db.system().begin().await?;
+    sqlx::query!(
+        "update deliveries set status = 'pending', due = now() + $3, server_id = null
+         where endpoint_id = $1 and status = 'sending' and server_id = $2",
+        id.0,
+        server,
+        UNWRITTEN_AGAIN as TimeDelta,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update webhook_endpoints set owner_id = null, owner_until = null where id = $1 and owner_id = $2",
         id.0,
         server,
     )
-    .execute(db.system())
+    .execute(&mut *tx)
     .await?;
-    Ok(done.rows_affected() > 0)
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Takes deliveries of an endpoint that this server owns, oldest first: so many first attempts, and so many others.

@@ -23,15 +23,18 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub trait Requirement: Send + Sync + 'static {
     /// `None`: any valid key.
     const SCOPE: Option<Scope>;
+    /// Which instances the operation reaches by itself; most name theirs in the path or body, or need none.
+    const REACHES: Instance = Instance::None;
 }
 
 macro_rules! requirements {
-    ($($(#[$doc:meta])* $name:ident = $scope:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $scope:expr $(, reaches $instance:expr)?;)*) => {$(
         $(#[$doc])*
         pub struct $name;
 
         impl Requirement for $name {
             const SCOPE: Option<Scope> = $scope;
+            $(const REACHES: Instance = $instance;)?
         }
     )*};
 }
@@ -45,8 +48,9 @@ requirements! {
     ReadInstances = Some(Scope::InstanceRead);
     ManageInstances = Some(Scope::InstanceManage);
     ReadUsage = Some(Scope::UsageRead);
-    ReadWebhooks = Some(Scope::WebhooksRead);
-    ManageWebhooks = Some(Scope::WebhooksManage);
+    /// Endpoints hear of all instances, and deliveries hold what was told of them.
+    ReadWebhooks = Some(Scope::WebhooksRead), reaches Instance::Every;
+    ManageWebhooks = Some(Scope::WebhooksManage), reaches Instance::Every;
     ReadOrganization = Some(Scope::OrganizationRead);
     ManageConversations = Some(Scope::ConversationManage);
     ReadTemplates = Some(Scope::TemplateRead);
@@ -80,7 +84,7 @@ impl<R: Requirement> FromRequestParts<AppState> for Authorized<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        Screened::<R>::from_request_parts(parts, state).await?.admit(Instance::None)
+        Screened::<R>::from_request_parts(parts, state).await?.admit(R::REACHES)
     }
 }
 

@@ -92,7 +92,8 @@ fn complete(document: &mut Value) {
     document["tags"] = json!([
         { "name": "Messages", "description": "Sending, and what became of it" },
         { "name": "Instances", "description": "Connected WhatsApp numbers and their queues" },
-        { "name": "Webhooks", "description": "Endpoints of yours that hear of events, and what was delivered to them" },
+        { "name": "Webhooks", "description": "Endpoints of yours that hear of events, and what was delivered to them. \
+            They hear of all instances: for a key that is restricted to certain instances there are none (404)." },
         { "name": "Conversations", "description": "Who answers a contact: the bot or a person" },
         { "name": "Templates", "description": "Approved message patterns" },
         { "name": "Usage", "description": "Your calls over time" },
@@ -193,7 +194,8 @@ fn share(method: &str, operation: &mut Value) {
     if in_path {
         codes.push("404");
     }
-    if in_query {
+    // Of webhooks a key that is restricted to certain instances sees none.
+    if in_query || operation["security"].to_string().contains("webhooks:") {
         codes.push("404");
     }
     if has_body || once {

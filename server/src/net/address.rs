@@ -127,17 +127,22 @@ pub(super) fn check(text: &str, allow: &[IpNet]) -> Result<(Url, Reach), String>
         Some(ip) => judge(ip, reach, allow).map_err(|()| refusal(&url, reach))?,
         None => match url.host_str() {
             None | Some("" | ".") => return Err("Write a full address, such as https://example.com/hook.".into()),
-            Some(host) => {
-                let host = host.trim_end_matches('.').to_ascii_lowercase();
-                let own = host == "localhost" || host.ends_with(".localhost");
-                let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-                if own && !loopback.iter().any(|ip| is_allowed(*ip, allow)) {
-                    return Err(refusal(&url, reach));
-                }
-            }
+            Some(_) if names_private(&url, allow) => return Err(refusal(&url, reach)),
+            Some(_) => {}
         },
     }
     Ok((url, reach))
+}
+
+/// Does the URL name a host that only a private network has?
+pub(super) fn names_private(url: &Url, allow: &[IpNet]) -> bool {
+    if let Some(ip) = host_ip(url) {
+        return judge(ip, Reach::Anywhere, allow).is_err();
+    }
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let own = host == "localhost" || host.ends_with(".localhost");
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    own && !loopback.iter().any(|ip| is_allowed(*ip, allow))
 }
 
 pub(super) fn judge(ip: IpAddr, reach: Reach, allow: &[IpNet]) -> Result<(), ()> {

@@ -5,7 +5,7 @@
 //! something is due; a look at the database each second finds what was not heard. Attempts are written down in
 //! batches by one [`writer`].
 //!
-//! All lanes share two numbers of places. Every request takes one of [`PLACES`]; further attempts, and those of
+//! All lanes share two numbers of places, and those of one organization a third. Every request takes one of [`PLACES`]; further attempts, and those of
 //! endpoints that do not answer, also take one of half as many: there is always room for first attempts.
 
 mod attempt;
@@ -15,13 +15,13 @@ mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use domain::{
     Error,
-    ids::EndpointId,
+    ids::{EndpointId, OrgId},
     webhooks::{
         queue::{self, Target},
         resend,
@@ -38,6 +38,8 @@ use lane::Lane;
 
 /// Requests at once.
 const PLACES: usize = 512;
+/// Of them, those of one organization: if all its endpoints hang, the others do not notice.
+const TENANT_PLACES: usize = PLACES / 4;
 /// How often the database is looked at without a notification.
 const LOOK: Duration = Duration::from_secs(1);
 const RENEW: Duration = Duration::from_secs(5);
@@ -78,8 +80,13 @@ pub async fn run(state: AppState) {
         trusted_until: watch::Sender::new(Instant::now()),
     });
     let resender = tokio::spawn(resend_jobs(state.clone()));
-    let mut dispatcher =
-        Dispatcher { shared: shared.clone(), handles: HashMap::new(), lanes: JoinSet::new(), foreign: HashMap::new() };
+    let mut dispatcher = Dispatcher {
+        shared: shared.clone(),
+        handles: HashMap::new(),
+        tenants: HashMap::new(),
+        lanes: JoinSet::new(),
+        foreign: HashMap::new(),
+    };
     dispatcher.run().await;
     dispatcher.finish().await;
     drop(dispatcher);
@@ -92,6 +99,8 @@ pub async fn run(state: AppState) {
 struct Dispatcher {
     shared: Arc<Shared>,
     handles: HashMap<EndpointId, Handle>,
+    /// Places of organizations that have lanes.
+    tenants: HashMap<OrgId, Weak<Semaphore>>,
     lanes: JoinSet<EndpointId>,
     /// Endpoints that are, or were a moment ago, another server's.
     foreign: HashMap<EndpointId, Instant>,
@@ -183,15 +192,26 @@ impl Dispatcher {
     }
 
     fn start(&mut self, target: Target) {
-        let (id, version) = (target.id, target.version);
+        let (id, organization, version) = (target.id, target.organization, target.version);
         let wake = Arc::new(Notify::new());
         let sender = watch::Sender::new(Some(Arc::new(target)));
-        let lane = Lane::new(self.shared.clone(), id, wake.clone(), sender.subscribe());
+        let places = self.tenant_places(organization);
+        let lane = Lane::new(self.shared.clone(), places, id, wake.clone(), sender.subscribe());
         self.handles.insert(id, Handle { wake, target: sender, version });
         self.lanes.spawn(async move {
             lane.run().await;
             id
         });
+    }
+
+    fn tenant_places(&mut self, organization: OrgId) -> Arc<Semaphore> {
+        self.tenants.retain(|_, places| places.strong_count() > 0);
+        if let Some(places) = self.tenants.get(&organization).and_then(Weak::upgrade) {
+            return places;
+        }
+        let places = Arc::new(Semaphore::new(TENANT_PLACES));
+        self.tenants.insert(organization, Arc::downgrade(&places));
+        places
     }
 
     fn ended(&mut self, ended: Result<EndpointId, tokio::task::JoinError>) {

@@ -1,13 +1,14 @@
 //! Sends what is due.
 //!
 //! One task claims ([`queue::claim`]) and starts an attempt for each claim, at most [`AT_ONCE`] at the same time; one
-//! writes the ends of attempts down, all that gathered in one transaction; one renews the leases of what takes long;
-//! one finds out about messages that may have left; one asks providers whose failures paused a queue whether they are
+//! writes the ends of attempts down, all that gathered in one transaction; one renews the leases of what takes long,
+//! and an attempt whose lease cannot be renewed is broken off; one takes what other servers left behind for lost; one
+//! finds out about messages that may have left; one asks providers whose failures paused a queue whether they are
 //! back; one hands out the statuses of the sandbox.
 //!
 //! A place is free again when the end of its attempt is written, not before: while the database is away, nothing more is
 //! begun. Times come from this machine's clock; servers side by side keep their clocks in step (NTP), or the distance
-//! between two messages is off by their difference.
+//! between two messages is off by their difference, and from 15 seconds on their leases mean nothing to each other.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -45,6 +46,13 @@ const CONTENDED: Duration = Duration::from_millis(15);
 /// While the database is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const RENEW: Duration = Duration::from_secs(4);
+/// An attempt whose claim could not be renewed is broken off this long before the claim runs out: another server may
+/// ask the provider about it soon after.
+const LEASE_LEFT: Duration = Duration::from_secs(2);
+/// Whoever else lost the database, too, needs this long to renew its claims once it is back.
+const OTHERS_RENEW: Duration = Duration::from_secs(6);
+/// Longest id that a provider may give a message.
+const LONGEST_ID: usize = 512;
 /// Providers limit their own calls; this is for the case that one does not.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(90);
 /// What is under way when the server stops may take this long to end.
@@ -104,6 +112,7 @@ pub async fn run(state: AppState) {
     let beside = async {
         tokio::join!(
             sender.renew_leases(),
+            sender.reap(),
             sender.find_out(),
             every(EXPIRE, state, || sender.expire()),
             every(PROBE, state, || sender.probe()),
@@ -140,7 +149,7 @@ struct Inner {
     state: AppState,
     server: Uuid,
     places: Arc<Semaphore>,
-    /// What is under way, so that its leases are renewed.
+    /// What is under way or not written down yet, and until when its claim is known to hold.
     held: Mutex<HashMap<MessageId, Instant>>,
     /// Instances whose messages leave later than was promised.
     late: Mutex<HashSet<InstanceId>>,
@@ -178,7 +187,7 @@ impl Sender {
                     Ok(claims) => {
                         METERS.claim.record(begun.elapsed());
                         pause = PAUSE.0;
-                        self.begin(claims, ends);
+                        self.begin(claims, begun, ends);
                         Duration::ZERO
                     }
                     Err(error) => {
@@ -206,8 +215,9 @@ impl Sender {
         }
     }
 
-    fn begin(&self, claims: Vec<Claimed>, ends: &mpsc::UnboundedSender<End>) {
-        let (claimed_at, now) = (Instant::now(), Utc::now());
+    /// `claimed_at`: when the claim was asked for, since its lease counts from then.
+    fn begin(&self, claims: Vec<Claimed>, claimed_at: Instant, ends: &mpsc::UnboundedSender<End>) {
+        let now = Utc::now();
         for claim in claims {
             if claim.is_late(now) {
                 self.late().insert(claim.instance);
@@ -217,7 +227,7 @@ impl Sender {
                 tracing::error!(message = %claim.id, "a claim without a place");
                 continue;
             };
-            self.held().insert(claim.id, claimed_at);
+            self.held().insert(claim.id, claimed_at + queue::LEASE);
             METERS.under_way.set((AT_ONCE - self.0.places.available_permits()) as f64);
             let (sender, ends) = (self.clone(), ends.clone());
             tokio::spawn(async move {
@@ -263,20 +273,50 @@ impl Sender {
         }
         let message = outgoing(claim, body);
         let sending = AssertUnwindSafe(route.provider.send(&route.connection, &message)).catch_unwind();
-        Some(match tokio::time::timeout(LONGEST_ATTEMPT, sending).await {
-            Ok(Ok(outcome)) => ended(claim, &route, outcome),
-            Ok(Err(_)) => {
-                tracing::error!(message = %claim.id, "sending panicked");
-                Outcome::Unknown { message: "an error of ours ended the attempt".into() }
-            }
-            Err(_) => Outcome::Unknown { message: "the provider did not answer".into() },
+        Some(tokio::select! {
+            sent = tokio::time::timeout(LONGEST_ATTEMPT, sending) => match sent {
+                Ok(Ok(outcome)) => ended(claim, &route, outcome),
+                Ok(Err(_)) => {
+                    tracing::error!(message = %claim.id, "sending panicked");
+                    Outcome::Unknown { message: "an error of ours ended the attempt".into() }
+                }
+                Err(_) => Outcome::Unknown { message: "the provider did not answer".into() },
+            },
+            () = self.claim_ends(claim.id) => Outcome::Unknown {
+                message: "the database could not be reached for too long while it was being sent".into(),
+            },
         })
     }
 
+    /// Waits until the claim of a message is about to run out, or is known to be lost.
+    async fn claim_ends(&self, id: MessageId) {
+        loop {
+            let until = self.held().get(&id).copied();
+            let left = until.and_then(|until| (until - LEASE_LEFT).checked_duration_since(Instant::now()));
+            match left {
+                // Not longer than a renewal takes to say that it is lost.
+                Some(left) if !left.is_zero() => tokio::time::sleep(left.min(RENEW)).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Tries until the claim is given back: what was not begun must not be taken for sent.
     async fn give_back(&self, claim: Claimed) {
         let id = claim.id;
-        if let Err(error) = queue::release(&self.0.state.db, self.0.server, &[claim], Utc::now()).await {
-            tracing::warn!(%error, message = %id, "a claim cannot be given back; its lease runs out");
+        let claims = [claim];
+        let mut pause = PAUSE.0;
+        loop {
+            match queue::release(&self.0.state.db, self.0.server, &claims, Utc::now()).await {
+                Ok(()) => break,
+                Err(Error::Unavailable) => {}
+                Err(error) => {
+                    tracing::error!(%error, message = %id, "a claim cannot be given back; it is found out about");
+                    break;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
         }
         self.held().remove(&id);
     }
@@ -316,11 +356,9 @@ impl Sender {
                     return;
                 }
                 Err(error) => {
-                    // Not for ever: its lease runs out, and it is asked about.
+                    // It would hold up all others: its lease runs out, and it is asked about.
                     tracing::error!(%error, message = %ends[0].id, outcome = ?ends[0].outcome, "the end of an attempt cannot be written");
-                    if pause >= PAUSE.1 {
-                        return;
-                    }
+                    return;
                 }
             }
             tokio::time::sleep(pause).await;
@@ -341,44 +379,89 @@ impl Sender {
     async fn renew_leases(&self) {
         loop {
             tokio::time::sleep(RENEW).await;
-            let old: Vec<MessageId> =
-                self.held().iter().filter(|(_, since)| since.elapsed() > RENEW / 2).map(|(id, _)| *id).collect();
-            if old.is_empty() {
-                continue;
-            }
-            if let Err(error) = queue::renew(&self.0.state.db, self.0.server, &old, Utc::now()).await {
-                tracing::warn!(%error, messages = old.len(), "leases cannot be renewed");
+            // What was claimed a moment ago is usually over before the next round.
+            if let Err(error) = self.renew(queue::LEASE - RENEW / 2).await {
+                tracing::warn!(%error, "leases cannot be renewed");
             }
         }
+    }
+
+    /// Renews the claims that hold for less than this.
+    async fn renew(&self, left: Duration) -> domain::Result<()> {
+        let begun = Instant::now();
+        let old: Vec<MessageId> =
+            self.held().iter().filter(|(_, until)| **until < begun + left).map(|(id, _)| *id).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let renewed: HashSet<MessageId> =
+            queue::renew(&self.0.state.db, self.0.server, &old, Utc::now()).await?.into_iter().collect();
+        let mut held = self.held();
+        for id in old {
+            if let Some(until) = held.get_mut(&id) {
+                // Lost, or written down already: an attempt that still runs is broken off.
+                *until = if renewed.contains(&id) { begun + queue::LEASE } else { begun };
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what other servers left behind for lost.
+    async fn reap(&self) {
+        let state = &self.0.state;
+        // A database that comes back finds all leases run out, those of living servers, too.
+        let reached_since: Mutex<Option<Instant>> = Mutex::new(None);
+        let step = || async {
+            // Our own first: `reap` does not ask whose they are.
+            self.renew(LEASE_LEFT + RESOLVE).await?;
+            let since = *reached_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+            if since.elapsed() < OTHERS_RENEW {
+                return Ok(());
+            }
+            METERS.unknown.increment(queue::reap(&state.db, Utc::now()).await? as u64);
+            Ok::<_, Error>(())
+        };
+        every(RESOLVE, state, || async {
+            if let Err(error) = step().await {
+                *reached_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                if !matches!(error, Error::Unavailable) {
+                    tracing::error!(%error, "claims of servers that fell silent cannot be looked for");
+                }
+            }
+        })
+        .await;
     }
 
     /// Finds out about messages that may have left.
     async fn find_out(&self) {
         let state = &self.0.state;
         let step = || async {
-            let lost = queue::reap(&state.db, Utc::now()).await?;
-            METERS.unknown.increment(lost as u64);
-            let doubtful = queue::doubtful(&state.db, self.0.server, 100, Utc::now()).await?;
-            let findings: Vec<(Claimed, Finding)> = futures::stream::iter(doubtful)
-                .map(|claim| async { (self.ask(&claim).await, claim) })
-                .buffer_unordered(ASKED_AT_ONCE)
-                .map(|(finding, claim)| (claim, finding))
-                .collect()
+            let held: Vec<MessageId> = self.held().keys().copied().collect();
+            // As many as are asked about at once: nobody else asks about them while they wait for their turn.
+            let doubtful = queue::doubtful(&state.db, self.0.server, &held, ASKED_AT_ONCE as i64, Utc::now()).await?;
+            let findings: Vec<(Claimed, Finding)> =
+                futures::future::join_all(doubtful.into_iter().map(|claim| async {
+                    let finding = self.ask(&claim).await;
+                    tracing::info!(message = %claim.id, ?finding, "asked about a message that may have left");
+                    (claim, finding)
+                }))
                 .await;
-            for (claim, finding) in &findings {
-                tracing::info!(message = %claim.id, ?finding, "asked about a message that may have left");
-            }
             if !findings.is_empty() {
                 queue::resolve(&state.db, &findings, Utc::now()).await?;
                 state.queue_woken.notify_one();
             }
-            Ok::<_, Error>(())
+            Ok::<_, Error>(findings.len() == ASKED_AT_ONCE)
         };
         every(RESOLVE, state, || async {
-            if let Err(error) = step().await
-                && !matches!(error, Error::Unavailable)
-            {
-                tracing::error!(%error, "messages that may have left cannot be found out about");
+            loop {
+                match step().await {
+                    Ok(true) => {}
+                    Ok(false) | Err(Error::Unavailable) => return,
+                    Err(error) => {
+                        tracing::error!(%error, "messages that may have left cannot be found out about");
+                        return;
+                    }
+                }
             }
         })
         .await;
@@ -394,20 +477,32 @@ impl Sender {
         let message = outgoing(claim, body);
         let asking = AssertUnwindSafe(route.provider.find(&route.connection, &message)).catch_unwind();
         match tokio::time::timeout(LONGEST_ATTEMPT / 3, asking).await {
-            Ok(Ok(Found::Sent { provider_message_id })) => Finding::Sent { provider_message_id },
+            Ok(Ok(Found::Sent { provider_message_id })) if is_id(&provider_message_id) => {
+                Finding::Sent { provider_message_id }
+            }
+            Ok(Ok(Found::Sent { .. })) => Finding::CannotTell,
             Ok(Ok(Found::NotThere)) => Finding::NotThere,
             Ok(Ok(Found::CannotTell)) => Finding::CannotTell,
             Ok(Ok(Found::NotNow)) | Ok(Err(_)) | Err(_) => Finding::NotNow,
         }
     }
 
+    /// Gives up what has waited for too long, and what nobody could tell about.
     async fn expire(&self) {
+        let db = &self.0.state.db;
+        let step = async || {
+            let (expired, unconfirmed) = (queue::expire(db, Utc::now()).await?, queue::give_up(db, Utc::now()).await?);
+            if expired + unconfirmed > 0 {
+                tracing::info!(expired, unconfirmed, "old messages were given up");
+            }
+            Ok::<_, Error>(expired + unconfirmed)
+        };
         loop {
-            match queue::expire(&self.0.state.db, Utc::now()).await {
+            match step().await {
                 Ok(0) | Err(Error::Unavailable) => return,
-                Ok(count) => tracing::info!(count, "messages expired"),
+                Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, "old messages cannot expire");
+                    tracing::error!(%error, "old messages cannot be given up");
                     return;
                 }
             }
@@ -461,6 +556,11 @@ impl Sender {
     }
 }
 
+/// Can be kept and searched for; a server that a customer points us to may answer anything.
+fn is_id(text: &str) -> bool {
+    text.len() <= LONGEST_ID && !text.contains('\0')
+}
+
 fn failed(code: &str, message: &str) -> Outcome {
     Outcome::Failed { code: code.into(), message: message.into() }
 }
@@ -472,6 +572,9 @@ fn outgoing(claim: &Claimed, body: domain::messages::Body) -> Outgoing {
 /// What a provider's answer means for the queue.
 fn ended(claim: &Claimed, route: &Route, outcome: SendOutcome) -> Outcome {
     match outcome {
+        SendOutcome::Sent { provider_message_id } if !is_id(&provider_message_id) => {
+            Outcome::Unknown { message: "the provider answered with something that is no message id".into() }
+        }
         SendOutcome::Sent { provider_message_id } => {
             let rehearsed = claim.environment == Environment::Test
                 || matches!(route.connection.settings, instances::Settings::Sandbox);

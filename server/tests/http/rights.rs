@@ -315,6 +315,23 @@ async fn what_belongs_to_others_is_not_there(_: PgPoolOptions, options: PgConnec
         assert_eq!(answer.status, 404, "{method} {template}: {}", answer.text());
         assert_eq!(answer.problem(), "not_found");
     }
+    let restricted = world.key("restricted", &all_scopes()).await;
+    sqlx::query("update api_keys set allowed_instances = array[$2::uuid], version = version + 1 where id = $1")
+        .bind(restricted.id.0)
+        .bind(domain::ids::InstanceId::new().0)
+        .execute(world.db.system())
+        .await
+        .unwrap();
+    for (method, template, _) in &with_id {
+        let answer = call(&restricted, method, template).await;
+        assert_eq!(answer.status, 404, "restricted: {method} {template}: {}", answer.text());
+    }
+    // Nor does it make an endpoint that would hear of the others.
+    for (method, path) in
+        [("get", "/api/v1/webhooks"), ("post", "/api/v1/webhooks"), ("post", "/api/v1/webhook-deliveries/resend")]
+    {
+        assert_eq!(call(&restricted, method, path).await.status, 404, "{method} {path}");
+    }
     for (method, template, _) in &with_id {
         let answer = call(&owner, method, template).await;
         assert_ne!(answer.status, 404, "{method} {template}: {}", answer.text());

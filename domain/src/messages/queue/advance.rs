@@ -58,11 +58,13 @@ pub async fn advance_in(
     if updates.is_empty() {
         return Ok(Advanced::default());
     }
+    // Asked before the search: an attempt that ends in between has written down the id that the search then finds.
+    let busy = is_busy(conn, instance).await?;
     let mut found = Found::find(conn, instance, updates).await?;
     let waiting = waiting(conn, &found).await?;
     let strangers = updates.iter().filter(|update| found.of(update).is_none()).count();
     // Whoever sends for this instance right now may be about to write down the id that these are about.
-    let early = strangers > 0 && is_busy(conn, instance).await?;
+    let early = strangers > 0 && busy;
     if waiting || early {
         lock(conn, &[instance]).await?;
         found = Found::find(conn, instance, updates).await?;

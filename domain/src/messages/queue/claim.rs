@@ -300,23 +300,30 @@ impl Row {
     }
 }
 
-/// Claims that this server still works on, with their attempts, stay its own for another [`LEASE`].
+/// Claims that this server still works on stay its own for another [`LEASE`]. Returns those of which that is true: the
+/// others were taken for lost by another server, or are written down already.
 ///
 /// # Errors
 /// As the database.
-pub async fn renew(db: &Db, server: Uuid, messages: &[MessageId], now: Time) -> Result<()> {
-    sqlx::query(
-        "update outbox set lease_until = $3 where message_id = any($1) and server_id = $2 and state = 'sending'",
+pub async fn renew(db: &Db, server: Uuid, messages: &[MessageId], now: Time) -> Result<Vec<MessageId>> {
+    let renewed: Vec<Uuid> = sqlx::query_scalar(
+        "update outbox o set lease_until = $3
+         from (select message_id from outbox
+               where message_id = any($1) and server_id = $2 and state = 'sending'
+               order by message_id for update) held
+         where o.message_id = held.message_id
+         returning o.message_id",
     )
     .bind(messages.iter().map(|id| id.0).collect::<Vec<_>>())
     .bind(server)
     .bind(now + millis(LEASE))
-    .execute(db.system())
+    .fetch_all(db.system())
     .await?;
-    Ok(())
+    Ok(renewed.into_iter().map(MessageId).collect())
 }
 
-/// Gives back claims whose sending has not begun: when the server stops, or when its turn came too late.
+/// Gives back claims whose sending has not begun: when the server stops, or when its turn came too late. That holds
+/// also for those that another server has taken for lost meanwhile.
 ///
 /// # Errors
 /// As the database; then the lease runs out, and they are asked about.
@@ -328,9 +335,13 @@ pub async fn release(db: &Db, server: Uuid, claims: &[Claimed], now: Time) -> Re
     let mut tx = db.system().begin().await?;
     lock(&mut tx, &instances).await?;
     let back: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "update outbox o set state = 'queued', server_id = null, lease_until = null, attempt = o.attempt - 1
+        "update outbox o set state = 'queued', server_id = null, lease_until = null, unknown_at = null,
+                             attempt = o.attempt - 1
          from unnest($1::uuid[], $2::integer[]) as n (message_id, attempt)
-         where o.message_id = n.message_id and o.attempt = n.attempt and o.server_id = $3 and o.state = 'sending'
+         where o.message_id = n.message_id and o.attempt = n.attempt
+           and (o.state = 'sending' and o.server_id = $3 or o.state = 'unknown')
+           -- Of a deleted instance: found out about, which ends it.
+           and exists (select from queues q where q.instance_id = o.instance_id)
          returning o.message_id, o.organization_id",
     )
     .bind(claims.iter().map(|claim| claim.id.0).collect::<Vec<_>>())

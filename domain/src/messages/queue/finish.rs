@@ -11,7 +11,7 @@ use super::{
     record::{COLUMNS, Change, Message, apply},
 };
 use crate::{
-    Db,
+    Db, conversations,
     error::Result,
     ids::{InstanceId, MessageId, OrgId},
     messages::{MessageStatus, StatusUpdate},
@@ -20,6 +20,9 @@ use crate::{
 
 /// Begun more often than this, a message is given up: something about it keeps ending the attempt.
 const MOST_ATTEMPTS: i32 = 10;
+
+/// It has left.
+const SENT: [MessageStatus; 3] = [MessageStatus::Sent, MessageStatus::Delivered, MessageStatus::Read];
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +88,7 @@ pub struct LostConnection {
 /// Writes the ends of attempts in one transaction, and says which numbers turned out not to be connected.
 ///
 /// An end counts as long as the message still stands where the attempt left it, even if another server has meanwhile
-/// taken this one for lost. What was sent is written down wherever it stands, unless it was begun anew already.
+/// taken this one for lost. What was sent is written down wherever it stands: it must not be sent again.
 ///
 /// # Errors
 /// As the database; then nothing was written, and it may be tried again.
@@ -98,17 +101,52 @@ pub async fn finish(db: &Db, finished: &[Finished], now: Time) -> Result<Vec<Los
     lock(&mut tx, &instances).await?;
     let rows = outbox_rows(&mut tx, finished.iter().map(|end| end.id.0).collect()).await?;
     let mut batch = Batch::default();
+    let mut without_row = Vec::new();
     for end in finished {
-        if let Some(row) = rows.get(&end.id.0) {
-            batch.decide(row, end, now);
-        } else if let Outcome::Sent { .. } = end.outcome {
-            tracing::info!(message = %end.id, "sent, and its status was known already");
+        match rows.get(&end.id.0) {
+            Some(row) => batch.decide(row, end, now),
+            None => without_row.push(end),
         }
     }
     let lost = batch.write(&mut tx, now).await?;
+    told_late(&mut tx, &without_row, now).await?;
     refresh(&mut tx, &instances, now).await?;
     tx.commit().await?;
     Ok(lost)
+}
+
+/// Ends of attempts whose messages have left the outbox: an acknowledgement was faster, or they were given up as
+/// `unknown`. A status only moves forward.
+async fn told_late(conn: &mut PgConnection, ends: &[&Finished], now: Time) -> Result<()> {
+    let mut changes: HashMap<Uuid, Change> = HashMap::new();
+    for end in ends {
+        let change = match &end.outcome {
+            Outcome::Sent { provider_message_id, .. } => {
+                let mut change = Change::new(MessageStatus::Sent, end.at);
+                change.provider_message_id = Some(provider_message_id.clone());
+                change
+            }
+            Outcome::Failed { code, message } => Change::failed(MessageStatus::Failed, end.at, code, message),
+            // Nothing that would be worth more than what is known already.
+            Outcome::Retry { .. } | Outcome::Unknown { .. } | Outcome::Disconnected { .. } => continue,
+        };
+        changes.insert(end.id.0, change);
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let rows = messages(conn, &changes.keys().copied().collect::<Vec<_>>()).await?;
+    let mut told: Vec<(Message, Vec<Change>)> = rows
+        .into_iter()
+        .filter_map(|(id, message)| Some((message, vec![changes.remove(&id)?])))
+        // What failed for an attempt that was given up says nothing about a message that left with another one.
+        .filter(|(message, changes)| {
+            changes.iter().all(|change| change.status == MessageStatus::Sent)
+                || message.status_rank <= MessageStatus::Unknown.rank()
+        })
+        .collect();
+    apply(conn, &mut told, false).await?;
+    overtaken(conn, &told, now).await
 }
 
 /// A row of the outbox, held.
@@ -128,13 +166,16 @@ pub(super) struct Waiting {
     pub expires_at: Time,
     /// Its instance is a sandbox.
     pub sandbox: bool,
+    /// Its instance was deleted: it has no queue to wait in.
+    pub homeless: bool,
 }
 
 /// Holds rows of the outbox; those of messages that have left are not there.
 pub(super) async fn outbox_rows(conn: &mut PgConnection, messages: Vec<Uuid>) -> Result<HashMap<Uuid, Waiting>> {
     let rows: Vec<Waiting> = sqlx::query_as(
         "select o.message_id, o.organization_id, o.instance_id, o.recipient, o.seq, o.lane, o.state, o.attempt,
-                o.retries, o.lease_until, o.unknown_at, o.expires_at, i.provider = 'sandbox' as sandbox
+                o.retries, o.lease_until, o.unknown_at, o.expires_at, i.provider = 'sandbox' as sandbox,
+                i.deleted_at is not null as homeless
          from outbox o join instances i on i.id = o.instance_id
          where o.message_id = any($1) order by o.message_id for update of o",
     )
@@ -170,8 +211,7 @@ enum Stay {
 impl Batch {
     fn decide(&mut self, row: &Waiting, end: &Finished, now: Time) {
         let ours = row.attempt == end.attempt && row.state != "queued";
-        let requeued = row.state == "queued" && matches!(end.outcome, Outcome::Sent { .. });
-        if !ours && !requeued {
+        if !ours && !matches!(end.outcome, Outcome::Sent { .. }) {
             tracing::warn!(message = %end.id, attempt = end.attempt, "an attempt ended after it was given up for lost");
             return;
         }
@@ -206,6 +246,10 @@ impl Batch {
                 }
                 self.unknown(row, end.at, message.clone(), now);
             }
+            Outcome::Disconnected { .. } if row.homeless => {
+                used = false;
+                self.orphaned(row, end.at);
+            }
             Outcome::Disconnected { code, message } => {
                 used = false;
                 let mut change = Change::failed(MessageStatus::Queued, end.at, code, message);
@@ -227,14 +271,23 @@ impl Batch {
         self.gone.push((row.clone(), change));
     }
 
+    /// It did not leave, and its instance is gone.
+    fn orphaned(&mut self, row: &Waiting, at: Time) {
+        let sentence = "The instance was deleted before it left.";
+        self.gone.push((row.clone(), Change::failed(MessageStatus::Failed, at, "instance_deleted", sentence)));
+    }
+
     fn retry(&mut self, row: &Waiting, at: Time, code: &str, message: &str, after: Option<Duration>) {
+        if row.homeless {
+            return self.orphaned(row, at);
+        }
         let tried = usize::try_from(row.retries).unwrap_or(usize::MAX);
         let Some(wait) = RETRY_AFTER.get(tried) else {
             self.gone.push((row.clone(), Change::failed(MessageStatus::Failed, at, code, message)));
             return;
         };
-        // The provider knows best when it wants to hear of us again.
-        let wait = after.map_or(*wait, |after| after.min(LONGEST_RETRY));
+        // The provider knows best when it wants to hear of us again; "at once" says nothing.
+        let wait = after.filter(|after| !after.is_zero()).map_or(*wait, |after| after.min(LONGEST_RETRY));
         let mut change = Change::new(MessageStatus::Queued, at);
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         change.detail = format!("{message} Next attempt in {}.", time::duration_ms(milliseconds));
@@ -250,6 +303,9 @@ impl Batch {
 
     /// It never arrived there: it waits again, at the head of what waits.
     pub fn not_there(&mut self, row: &Waiting, at: Time) {
+        if row.homeless {
+            return self.orphaned(row, at);
+        }
         if row.attempt >= MOST_ATTEMPTS {
             let sentence = format!("Given up after {MOST_ATTEMPTS} attempts that ended without an answer.");
             self.gone.push((row.clone(), Change::failed(MessageStatus::Failed, at, "gave_up", &sentence)));
@@ -279,9 +335,7 @@ impl Batch {
     }
 
     /// Writes it all. The queues are held by the caller, who refreshes them afterwards.
-    pub async fn write(self, conn: &mut PgConnection, now: Time) -> Result<Vec<LostConnection>> {
-        remove(conn, &self.gone, now).await?;
-        keep(conn, &self.back).await?;
+    pub async fn write(mut self, conn: &mut PgConnection, now: Time) -> Result<Vec<LostConnection>> {
         let ids: Vec<Uuid> = self
             .gone
             .iter()
@@ -290,6 +344,17 @@ impl Batch {
             .map(|row| row.message_id)
             .collect();
         let mut messages = messages(conn, &ids).await?;
+        // An acknowledgement overtook the answer: the message has left, whatever its attempt thinks.
+        let (left, back): (Vec<_>, Vec<_>) = std::mem::take(&mut self.back).into_iter().partition(|(row, ..)| {
+            messages.get(&row.message_id).is_some_and(|message| message.status_rank >= MessageStatus::Sent.rank())
+        });
+        self.back = back;
+        for (row, change, _) in &left {
+            self.uses(row, change.at);
+        }
+        let out = self.gone.iter().map(|(row, _)| row).chain(left.iter().map(|(row, ..)| row));
+        remove(conn, &out.collect::<Vec<_>>(), now).await?;
+        keep(conn, &self.back).await?;
         let mut changes = |rows: Vec<(Uuid, Change)>| -> Vec<(Message, Vec<Change>)> {
             rows.into_iter().filter_map(|(id, change)| Some((messages.remove(&id)?, vec![change]))).collect()
         };
@@ -298,6 +363,15 @@ impl Batch {
         apply(conn, &mut gone, false).await?;
         apply(conn, &mut back, true).await?;
         schedule(conn, &self.scheduled).await?;
+        let sent: Vec<_> = self
+            .gone
+            .iter()
+            .filter(|(_, change)| SENT.contains(&change.status))
+            .map(|(row, change)| {
+                (OrgId(row.organization_id), InstanceId(row.instance_id), row.recipient.clone(), change.at)
+            })
+            .collect();
+        conversations::store::note_sent(conn, &sent).await?;
         note_use(conn, &self.used).await?;
         note_health(conn, &self.health, now).await?;
         for lost in &self.lost {
@@ -315,21 +389,42 @@ impl Batch {
     }
 }
 
+/// Writes down that messages were cancelled which the caller, who holds their queues, took out of the outbox.
+///
+/// # Errors
+/// As the database.
+pub async fn cancelled(conn: &mut PgConnection, ids: &[Uuid], detail: &str, now: Time) -> Result<()> {
+    for ids in ids.chunks(1_000) {
+        let mut change = Change::new(MessageStatus::Cancelled, now);
+        change.detail = detail.into();
+        let rows = messages(conn, ids).await?;
+        let mut changes: Vec<_> = rows.into_values().map(|message| (message, vec![change.clone()])).collect();
+        apply(conn, &mut changes, false).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn messages(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Message>> {
     let sql = format!("select {COLUMNS} from messages m where m.id = any($1) order by m.id for update");
     let rows: Vec<Message> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await?;
     Ok(rows.into_iter().map(|message| (message.id, message)).collect())
 }
 
-/// Takes rows out of the outbox, and calls the next message to each recipient back from where it was set aside.
-async fn remove(conn: &mut PgConnection, gone: &[(Waiting, Change)], now: Time) -> Result<()> {
+/// Takes rows out of the outbox, and calls the next message to each recipient back.
+async fn remove(conn: &mut PgConnection, gone: &[&Waiting], now: Time) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
     sqlx::query("delete from outbox where message_id = any($1)")
-        .bind(gone.iter().map(|(row, _)| row.message_id).collect::<Vec<_>>())
+        .bind(gone.iter().map(|row| row.message_id).collect::<Vec<_>>())
         .execute(&mut *conn)
         .await?;
+    let lines: Vec<_> = gone.iter().map(|row| (row.instance_id, row.recipient.as_str())).collect();
+    call_next(conn, &lines, now).await
+}
+
+/// Calls the next message to each of these recipients (of these instances) back from where it was set aside.
+pub(in crate::messages) async fn call_next(conn: &mut PgConnection, lines: &[(Uuid, &str)], now: Time) -> Result<()> {
     // Its own slot counts again; one that is being retried keeps its time.
     sqlx::query(
         "update outbox o set due = least(o.due, greatest(m.slot_at, $3))
@@ -341,8 +436,8 @@ async fn remove(conn: &mut PgConnection, gone: &[(Waiting, Change)], now: Time) 
          join messages m on m.id = next.message_id
          where o.message_id = next.message_id and o.state = 'queued' and o.retries = 0 and o.due > $3",
     )
-    .bind(gone.iter().map(|(row, _)| row.instance_id).collect::<Vec<_>>())
-    .bind(gone.iter().map(|(row, _)| row.recipient.as_str()).collect::<Vec<_>>())
+    .bind(lines.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
+    .bind(lines.iter().map(|(_, recipient)| *recipient).collect::<Vec<_>>())
     .bind(now)
     .execute(conn)
     .await?;

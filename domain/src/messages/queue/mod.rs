@@ -14,7 +14,8 @@
 //! - Whoever claims messages of an instance, or changes what waits there, holds the instance's row of `queues`. So the
 //!   pace and the order hold over any number of servers.
 //! - A claim is committed before anything is sent, and nothing is sent under a claim that has run out. What was claimed
-//!   and not finished may have left: it becomes `unknown` and is asked about, never sent again blindly.
+//!   and not finished may have left: it becomes `unknown` and is asked about, never sent again blindly. What nobody can
+//!   tell leaves the outbox and stays `unknown` until an acknowledgement comes, or for a day.
 //! - Messages to one recipient leave in the order of acceptance: none leaves while an earlier one is in the outbox.
 //!
 //! **Order of locks**, for whatever changes the outbox: rows of `queues` by id ([`lock`]), then of `outbox`, then of
@@ -31,12 +32,13 @@ use std::time::Duration;
 
 pub use crate::instances::PausedBy;
 
+pub(super) use self::finish::call_next;
 pub use self::{
     advance::{Advanced, advance, advance_in, advance_sandbox, forget_early},
     claim::{Claimed, claim, next_due, release, renew},
-    finish::{Finished, LostConnection, Outcome, ScheduledStatus, finish},
+    finish::{Finished, LostConnection, Outcome, ScheduledStatus, cancelled, finish},
     pause::{Queue, QueueHead, catch_up, lock, pause, queue, refresh, resume, to_probe},
-    unknown::{Finding, doubtful, expire, reap, resolve},
+    unknown::{Finding, doubtful, expire, give_up, reap, resolve},
 };
 
 /// How long a server may be silent about what it has claimed, before that counts as lost.
@@ -49,6 +51,8 @@ pub const RETRY_AFTER: [Duration; 3] = [Duration::from_secs(30), Duration::from_
 pub const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
 /// How long after its lease or its answer was lost a message is first asked about; earlier, a provider may not know it yet.
 pub const ASK_AFTER: Duration = Duration::from_secs(10);
+/// How long a message may be `unknown` before it counts as failed; an acknowledgement that comes later still wins.
+pub const UNCONFIRMED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// How long after its acceptance a message that has not left expires.
 pub const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// Failures in a row after which a queue pauses.

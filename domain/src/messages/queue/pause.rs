@@ -286,15 +286,18 @@ pub async fn queue(conn: &mut PgConnection, organization: OrgId, instance: Insta
     })
 }
 
-/// Queues that failures hold up since before `before`: their providers may be asked whether they are connected again.
+/// Queues that failures or a lost session hold up since before `before`: their providers may be asked whether they are
+/// connected again. At most 50, and not always the same ones.
 ///
 /// # Errors
 /// As the database.
 pub async fn to_probe(db: &Db, before: Time) -> Result<Vec<(OrgId, InstanceId)>> {
+    // A session that is lost for good is asked about while something waits for it.
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select q.organization_id, q.instance_id from queues q join instances i on i.id = q.instance_id
-         where q.paused_by = 'failures' and q.paused_at < $1 and i.deleted_at is null
-         order by q.paused_at limit 50",
+         where (q.paused_by = 'failures' or q.paused_by = 'session' and q.waiting > 0)
+           and q.paused_at < $1 and i.deleted_at is null
+         order by random() limit 50",
     )
     .bind(before)
     .fetch_all(db.system())

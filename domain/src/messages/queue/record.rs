@@ -105,9 +105,10 @@ fn event_kind(status: MessageStatus) -> Option<&'static str> {
         MessageStatus::Sent => Some("message.sent"),
         MessageStatus::Delivered => Some("message.delivered"),
         MessageStatus::Read => Some("message.read"),
-        // For whoever waits for the message, one that expired has failed, too; `status` tells the two apart.
-        MessageStatus::Failed | MessageStatus::Expired => Some("message.failed"),
-        MessageStatus::Queued | MessageStatus::Sending | MessageStatus::Unknown | MessageStatus::Cancelled => None,
+        // For whoever waits for the message, one that expired or was cancelled has failed, too; `status` tells them
+        // apart.
+        MessageStatus::Failed | MessageStatus::Expired | MessageStatus::Cancelled => Some("message.failed"),
+        MessageStatus::Queued | MessageStatus::Sending | MessageStatus::Unknown => None,
     }
 }
 

@@ -7,16 +7,17 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
-    Claimed, EXPIRES_AFTER,
+    Claimed, EXPIRES_AFTER, UNCONFIRMED_AFTER,
     claim::Row,
-    finish::{Batch, Waiting, outbox_rows},
+    finish::{Batch, Waiting, messages, outbox_rows},
+    millis,
     pause::{lock, notify, refresh},
-    record::Change,
+    record::{Change, apply},
 };
 use crate::{
     Db,
     error::Result,
-    ids::InstanceId,
+    ids::{InstanceId, MessageId},
     messages::{Body, MessageStatus},
     time::Time,
 };
@@ -66,15 +67,16 @@ pub async fn reap(db: &Db, now: Time) -> Result<usize> {
     .await
 }
 
-/// Takes `unknown` messages that are to be asked about now.
+/// Takes `unknown` messages that are to be asked about now, but for those that this server is still sending (`held`).
 ///
 /// # Errors
 /// As the database.
-pub async fn doubtful(db: &Db, server: Uuid, limit: i64, now: Time) -> Result<Vec<Claimed>> {
+pub async fn doubtful(db: &Db, server: Uuid, held: &[MessageId], limit: i64, now: Time) -> Result<Vec<Claimed>> {
     let mut tx = db.system().begin().await?;
     let rows: Vec<Row> = sqlx::query_as(
         "update outbox set server_id = $2, lease_until = $3
          where message_id in (select message_id from outbox where state = 'unknown' and lease_until <= $1
+                                and message_id <> all($5)
                               order by lease_until limit $4 for update skip locked)
          returning message_id, organization_id, instance_id, key_id, environment, recipient, attempt, due, lane",
     )
@@ -82,6 +84,7 @@ pub async fn doubtful(db: &Db, server: Uuid, limit: i64, now: Time) -> Result<Ve
     .bind(server)
     .bind(now + ASKING)
     .bind(limit)
+    .bind(held.iter().map(|id| id.0).collect::<Vec<_>>())
     .fetch_all(&mut *tx)
     .await?;
     if rows.is_empty() {
@@ -102,11 +105,14 @@ pub async fn doubtful(db: &Db, server: Uuid, limit: i64, now: Time) -> Result<Ve
 /// # Errors
 /// As the database; then they are asked about again.
 pub async fn resolve(db: &Db, findings: &[(Claimed, Finding)], now: Time) -> Result<()> {
-    let by_id: HashMap<Uuid, &Finding> = findings.iter().map(|(claim, finding)| (claim.id.0, finding)).collect();
+    let by_id: HashMap<Uuid, (i32, &Finding)> =
+        findings.iter().map(|(claim, finding)| (claim.id.0, (claim.attempt, finding))).collect();
     let rows = findings.iter().map(|(claim, _)| (claim.id.0, claim.instance.0)).collect();
     let mut later = Vec::new();
     change_waiting(db, rows, now, |batch, row| {
-        let Some(finding) = by_id.get(&row.message_id).filter(|_| row.state == "unknown") else { return };
+        // Begun anew meanwhile: what was found out is about an attempt that is over.
+        let asked = by_id.get(&row.message_id).filter(|(attempt, _)| row.state == "unknown" && row.attempt == *attempt);
+        let Some((_, finding)) = asked else { return };
         match finding {
             Finding::Sent { provider_message_id } => batch.sent(row, provider_message_id.clone(), now),
             Finding::NotThere => batch.not_there(row, now),
@@ -136,6 +142,38 @@ async fn ask_later(db: &Db, later: &[(Uuid, Time)]) -> Result<()> {
     .execute(db.system())
     .await?;
     Ok(())
+}
+
+/// Messages about which nobody could tell for a day count as failed. Returns how many; at most 500 at once.
+///
+/// # Errors
+/// As the database.
+pub async fn give_up(db: &Db, now: Time) -> Result<usize> {
+    let mut tx = db.system().begin().await?;
+    let old: Vec<Uuid> = sqlx::query_scalar(
+        "select id from messages m
+         where status = 'unknown' and status_at <= $1
+           and not exists (select from outbox o where o.message_id = m.id)
+         order by status_at limit $2",
+    )
+    .bind(now - millis(UNCONFIRMED_AFTER))
+    .bind(AT_MOST)
+    .fetch_all(&mut *tx)
+    .await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let sentence = "Nobody confirmed within 24 hours that it was sent. It may have arrived.";
+    let change = Change::failed(MessageStatus::Failed, now, "unconfirmed", sentence);
+    let rows = messages(&mut tx, &old).await?;
+    let mut changes: Vec<_> = rows
+        .into_values()
+        .filter(|message| message.status_rank == MessageStatus::Unknown.rank())
+        .map(|message| (message, vec![change.clone()]))
+        .collect();
+    apply(&mut tx, &mut changes, false).await?;
+    tx.commit().await?;
+    Ok(changes.len())
 }
 
 /// Messages that have waited for a day expire. Returns how many; at most 500 at once.

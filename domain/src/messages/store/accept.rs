@@ -87,7 +87,8 @@ pub enum Reply {
 pub enum Refusal {
     /// The organization has no such instance (any more).
     NoInstance,
-    /// As many of the key's messages wait on the instance as may.
+    /// As many of the key's messages wait on the instance as may, or the line is so long that this one would expire
+    /// before its turn.
     QueueFull { retry_after_s: u64 },
     /// A person talks to the recipient.
     WithHuman { assignee: Option<String>, until: Option<Time> },
@@ -284,9 +285,38 @@ impl Desk {
             Ok((InstanceId(row.instance_id), queue))
         })
         .collect::<Result<_>>()?;
-        // A statement of its own, after the lock: it sees what others accepted meanwhile.
-        let shares = shares(tx, messages()).await?;
-        Ok(Self { queues, throttles, shares, with_human })
+        let mut desk = Self { queues, throttles, shares: HashMap::new(), with_human };
+        // Statements of their own, after the lock: they see what others accepted meanwhile.
+        desk.shares = shares(tx, messages()).await?;
+        desk.forget_freed_slots(tx, now).await?;
+        Ok(desk)
+    }
+
+    /// Slots that were given away and are free again (cancelled, expired, sent earlier) hold nobody up.
+    async fn forget_freed_slots(&mut self, tx: &mut PgConnection, now: Time) -> Result<()> {
+        let paced: Vec<Uuid> =
+            self.queues.iter().filter(|(_, queue)| queue.provider.is_paced()).map(|(id, _)| id.0).collect();
+        if paced.is_empty() {
+            return Ok(());
+        }
+        let lines = sqlx::query!(
+            r#"select q.instance_id, q.last_sent_at,
+                      (select max(due) from outbox o
+                       where o.instance_id = q.instance_id and o.lane = 0 and o.state = 'queued') as last_due,
+                      exists (select from outbox o where o.instance_id = q.instance_id and o.state = 'sending') as "sending!"
+               from queues q where q.instance_id = any($1)"#,
+            &paced,
+        )
+        .fetch_all(tx)
+        .await?;
+        for line in lines {
+            let Some(queue) = self.queues.get_mut(&InstanceId(line.instance_id)) else { continue };
+            let last = [line.last_sent_at, line.last_due, line.sending.then_some(now)].into_iter().flatten().max();
+            let last_ms = last.map(|at| at.timestamp_millis());
+            // Never later than what was given away: a message that is tried again has no slot of its own.
+            queue.pace.last_slot_ms = queue.pace.last_slot_ms.and_then(|slot| last_ms.map(|last| slot.min(last)));
+        }
+        Ok(())
     }
 
     fn decide(&mut self, message: &NewMessage, now: Time, random: &mut impl Random) -> Result<Taken, Refusal> {
@@ -321,9 +351,16 @@ impl Desk {
         let paced = queue.provider.is_paced() && message.environment == Environment::Live;
         let (slot, gap_ms) = if paced {
             let rested = queue.pace.last_slot_ms.is_none();
+            let before = queue.pace;
             let slot = queue.pace.take_slot(throttle.mode, now.timestamp_millis(), random);
             // A slot in milliseconds must not fall before the moment of acceptance.
             let at = DateTime::<Utc>::from_timestamp_millis(slot.at_ms).unwrap_or(now).max(now);
+            let expires_after = TimeDelta::from_std(queue::EXPIRES_AFTER).unwrap_or(TimeDelta::MAX);
+            if at - now >= expires_after {
+                // It would expire before its turn.
+                queue.pace = before;
+                return Err(Refusal::QueueFull { retry_after_s: seconds_until(at - expires_after, now) });
+            }
             // The first message of a rested instance leaves at once; but if another is sent before it (`send_now`), it
             // must keep its distance, too.
             let gap_ms = if rested { gap(throttle.mode, random) } else { slot.gap_ms };

@@ -171,34 +171,21 @@ pub async fn cancel(
     let instance = load(&mut tx, organization, key, id).await?.instance;
     queue::lock(&mut tx, &[instance]).await?;
     let removed = sqlx::query!(
-        "delete from outbox where organization_id = $1 and message_id = $2 and state = 'queued'",
+        "delete from outbox where organization_id = $1 and message_id = $2 and state = 'queued' returning recipient",
         organization.0,
         id.0,
     )
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if removed == 0 {
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(removed) = removed else {
         let message = load(&mut tx, organization, key, id).await?;
         // Not left to the drop, which would hold the queue a moment longer.
         tx.rollback().await?;
         return Err(Error::Conflict(too_late(&message)));
-    }
-    sqlx::query!(
-        "with cancelled as (
-             update messages set status = 'cancelled', status_rank = $3, status_at = $4
-             where organization_id = $1 and id = $2
-             returning id, organization_id)
-         insert into message_steps (message_id, organization_id, at, status, detail)
-         select id, organization_id, $4, 'cancelled', $5 from cancelled",
-        organization.0,
-        id.0,
-        MessageStatus::Cancelled.rank(),
-        now,
-        by,
-    )
-    .execute(&mut *tx)
-    .await?;
+    };
+    queue::cancelled(&mut tx, &[id.0], by, now).await?;
+    // It may have been one that is tried again, and held up what else waits for the recipient.
+    queue::call_next(&mut tx, &[(instance.0, &removed.recipient)], now).await?;
     queue::refresh(&mut tx, &[instance], now).await?;
     let message = load(&mut tx, organization, key, id).await?;
     let steps = steps(&mut tx, organization, id).await?;

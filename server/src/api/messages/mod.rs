@@ -16,7 +16,7 @@ use domain::{
     keys::Environment,
     messages::{
         Body, MessageFilter, MessageStatus, Recipient,
-        body::{Media, MediaSource},
+        body::MediaSource,
         read,
         store::{self, NewMessage, Refusal, Reply},
     },
@@ -180,13 +180,19 @@ fn refused(caller: &Authorized<SendMessages>, refusal: Refusal) -> Problem {
 /// What this instance cannot send.
 async fn cannot(state: &AppState, key: &GateKey, instance: &Instance, body: &Body) -> Result<Vec<FieldError>> {
     let waha = instance.provider() == Provider::Waha;
-    let by_id = |media: &Media| matches!(media.source, MediaSource::Id(_));
     match body {
         Body::Image(media) | Body::Video(media) | Body::Audio(media) | Body::Document(media) | Body::Sticker(media)
-            if waha && by_id(media) =>
+            if waha =>
         {
-            let field = format!("{}.id", body.kind());
-            Ok(vec![FieldError::new(field, "WAHA keeps no uploads. Give a link instead.")])
+            let complaint = match &media.source {
+                MediaSource::Id(_) => ("id", "WAHA keeps no uploads. Give a link instead."),
+                // WAHA fetches it inside its own network and would hand over what it finds there.
+                MediaSource::Link(link) if state.net.providers.names_private(link) => {
+                    ("link", "This is an address of a private network. Give one of the public internet.")
+                }
+                MediaSource::Link(_) => return Ok(Vec::new()),
+            };
+            Ok(vec![FieldError::new(format!("{}.{}", body.kind(), complaint.0), complaint.1)])
         }
         Body::Template(_) if waha => {
             Ok(vec![FieldError::new("type", "WAHA cannot send templates. Use an instance of the Cloud API.")])

@@ -38,6 +38,8 @@ pub(super) enum Effect {
     Overloaded(Duration),
     /// 410: never again.
     Gone,
+    /// It was not attempted.
+    None,
 }
 
 /// Attempts a delivery once.

@@ -12,14 +12,14 @@ use std::{
 
 use domain::{
     Error,
-    ids::EndpointId,
+    ids::{DeliveryId, EndpointId},
     webhooks::{
         DisabledBy,
         queue::{self, Claimed, Target},
     },
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -55,6 +55,8 @@ struct Ended {
 
 pub(super) struct Lane {
     shared: Arc<Shared>,
+    /// What the organization's endpoints may have under way together.
+    tenant_places: Arc<Semaphore>,
     id: EndpointId,
     wake: Arc<Notify>,
     target: watch::Receiver<Option<Arc<Target>>>,
@@ -86,6 +88,7 @@ pub(super) struct Lane {
 impl Lane {
     pub fn new(
         shared: Arc<Shared>,
+        tenant_places: Arc<Semaphore>,
         id: EndpointId,
         wake: Arc<Notify>,
         target: watch::Receiver<Option<Arc<Target>>>,
@@ -94,6 +97,7 @@ impl Lane {
         let width = target.borrow().as_ref().map_or(1, |target| target.concurrency);
         Self {
             shared,
+            tenant_places,
             id,
             wake,
             target,
@@ -227,7 +231,7 @@ impl Lane {
     }
 
     /// Begins as many attempts as may be. Returns when more may be begun although nothing ends.
-    fn begin(&mut self, target: &Arc<Target>) -> Option<Instant> {
+    fn begin(&mut self, target: &Target) -> Option<Instant> {
         loop {
             let now = Instant::now();
             if self.first.is_empty() && self.retries.is_empty() || self.under_way.len() as u32 >= self.width {
@@ -266,7 +270,8 @@ impl Lane {
             let silent = self.width < target.concurrency;
             self.under_way.spawn(one(
                 self.shared.clone(),
-                target.clone(),
+                self.tenant_places.clone(),
+                self.target.clone(),
                 delivery,
                 retry,
                 retry || silent,
@@ -277,11 +282,14 @@ impl Lane {
 
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let Ok(Ended { retry, effect }) = ended else {
-            // The delivery stays `sending` and is put back by the endpoint's next owner.
+            // The delivery stays `sending` until the endpoint is given up.
             tracing::error!(endpoint = %self.id, "an attempt ended unexpectedly");
+            if self.under_way.is_empty() {
+                self.retries_under_way = 0;
+            }
             return;
         };
-        self.retries_under_way -= u32::from(retry);
+        self.retries_under_way = self.retries_under_way.saturating_sub(u32::from(retry));
         match effect {
             Effect::Succeeded => self.width += 1,
             Effect::Failed => {}
@@ -292,6 +300,8 @@ impl Lane {
             }
             // The change is heard from the database soon; nothing should be begun until then.
             Effect::Gone => self.hold_until = Instant::now() + HOLD_MAX,
+            // Nothing was attempted; what the endpoint is by now is heard in a moment.
+            Effect::None => {}
         }
         // A place is free: there may be more to claim.
         if self.first.is_empty() && self.retries.is_empty() && self.claimed_at.elapsed() > BATCH_LONG {
@@ -299,20 +309,23 @@ impl Lane {
         }
     }
 
-    /// Lets attempts under way end and puts back the others.
+    /// Puts back what was not begun, and lets attempts under way end.
     async fn give_up(mut self) {
         let ids: Vec<_> = self.first.drain(..).chain(self.retries.drain(..)).map(|delivery| delivery.id).collect();
-        let server = self.shared.state.keys.server();
-        if !ids.is_empty()
-            && let Err(error) = queue::unclaim(&self.shared.state.db, server, &ids).await
-        {
-            tracing::warn!(%error, endpoint = %self.id, "deliveries cannot be put back now; that happens when the lease ends");
-        }
         while self.under_way.join_next().await.is_some() {}
         let begun = Instant::now();
-        while !self.released().await && begun.elapsed() < IDLE {
+        while !(self.put_back(&ids).await && self.released().await) && begun.elapsed() < IDLE {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn put_back(&self, ids: &[DeliveryId]) -> bool {
+        let state = &self.shared.state;
+        let done = queue::unclaim(&state.db, state.keys.server(), ids).await;
+        if let Err(error) = &done {
+            tracing::debug!(%error, endpoint = %self.id, "deliveries cannot be put back now; at the latest that happens when the lease ends");
+        }
+        done.is_ok()
     }
 
     /// Gives the endpoint up, once everything is written down.
@@ -321,22 +334,33 @@ impl Lane {
             return false;
         }
         let state = &self.shared.state;
-        queue::release(&state.db, state.keys.server(), self.id).await.unwrap_or_default()
+        queue::release(&state.db, state.keys.server(), self.id).await.is_ok()
     }
 }
 
 /// One attempt, from waiting for a place to handing in what came of it.
 async fn one(
     shared: Arc<Shared>,
-    target: Arc<Target>,
+    tenant_places: Arc<Semaphore>,
+    current: watch::Receiver<Option<Arc<Target>>>,
     delivery: Claimed,
     retry: bool,
     late: bool,
     unwritten: Arc<AtomicUsize>,
 ) -> Ended {
     // Closed never: the semaphores live as long as their lanes.
+    let _tenant_place = tenant_places.acquire_owned().await.ok();
     let _late_place = if late { shared.late_places.clone().acquire_owned().await.ok() } else { None };
     let _place = shared.places.clone().acquire_owned().await.ok();
+    // As it is after the wait: its address or secret may have been changed, or it was disabled.
+    let target = current.borrow().clone();
+    let Some(target) = target else {
+        let state = &shared.state;
+        if let Err(error) = queue::unclaim(&state.db, state.keys.server(), &[delivery.id]).await {
+            tracing::warn!(%error, "a delivery cannot be put back now; that happens when the lease ends");
+        }
+        return Ended { retry, effect: Effect::None };
+    };
     let (done, effect) = attempt(&shared.state.net.webhooks, &target, &delivery).await;
     unwritten.fetch_add(1, Ordering::Release);
     if shared.results.send(Line { done, unwritten }).await.is_err() {

@@ -26,8 +26,6 @@ const BATCH: usize = 500;
 /// For more to come, so that one transaction serves many.
 const GATHER: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(1);
-/// A batch that the database refuses (rather than being away) is given up after this many attempts.
-const REFUSALS: u32 = 5;
 /// How long the last batch may take when the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -64,7 +62,6 @@ pub(super) async fn run(state: AppState, mut lines: mpsc::Receiver<Line>) {
 
 /// Tries until it is written.
 async fn write(state: &AppState, done: &[Done]) {
-    let mut refusals = 0;
     let mut stopping_since = None;
     loop {
         match queue::write(&state.db, state.keys.server(), done).await {
@@ -87,13 +84,17 @@ async fn write(state: &AppState, done: &[Done]) {
                 return;
             }
             Err(Error::Unavailable) => {}
-            Err(error) => {
-                refusals += 1;
-                if refusals >= REFUSALS {
-                    // The deliveries stay `sending`; they are attempted again when the endpoint changes hands.
-                    tracing::error!(%error, attempts = done.len(), "the database refuses attempts: they are not written down");
-                    return;
+            Err(error) if done.len() > 1 => {
+                tracing::error!(%error, "attempts cannot be written together; one by one");
+                for one in done {
+                    Box::pin(write(state, std::slice::from_ref(one))).await;
                 }
+                return;
+            }
+            Err(error) => {
+                // The delivery stays `sending` until its endpoint is given up, which puts it back.
+                tracing::error!(%error, endpoint = %done[0].endpoint, "an attempt cannot be written down");
+                return;
             }
         }
         let stopped = tokio::time::timeout(PAUSE, state.stopped()).await.is_ok();
