@@ -1,5 +1,8 @@
 //! The measuring half of `tools/bench-sending`.
 //!
+//! - `keys COUNT FILE`: makes so many keys with an instance of the sandbox each; a line of the file is a key and its instance
+//! - `pause yes|no`: holds all these instances up, or lets them go on
+//! - `accepted`: how many messages there are, and how many of them were sent
 //! - `claim MESSAGES INSTANCES`: how long a claim takes with that many messages queued, half of the instances paced
 //! - `sandbox MESSAGES INSTANCES`: messages a second through the sandbox, from queued to sent, one server
 
@@ -12,8 +15,10 @@ use chrono::Utc;
 use clap::Parser;
 use domain::{
     Db,
-    ids::OrgId,
-    messages::queue::{self, Finished, Outcome},
+    ids::{InstanceId, OrgId},
+    keys::KeyForm,
+    messages::queue::{self, Finished, Outcome, PausedBy},
+    people::Actor,
     secret::ExposeSecret,
 };
 use server::{config::Settings, state::AppState, workers};
@@ -32,6 +37,9 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Keys { count: usize, file: std::path::PathBuf },
+    Pause { pause: String },
+    Accepted,
     Claim { messages: i64, instances: i64 },
     Sandbox { messages: i64, instances: i64 },
 }
@@ -45,10 +53,79 @@ fn main() -> Run {
         db.migrate().await?;
         domain::partitions::keep(&db, Utc::now()).await?;
         match arguments.what {
+            What::Keys { count, file } => keys(&db, count, &file).await,
+            What::Pause { pause } => hold(&db, pause == "yes").await,
+            What::Accepted => accepted(&db).await,
             What::Claim { messages, instances } => claim(&db, messages, instances).await,
             What::Sandbox { messages, instances } => sandbox(db, &arguments.settings, messages, instances).await,
         }
     })
+}
+
+async fn keys(db: &Db, count: usize, file: &std::path::Path) -> Run {
+    let organization = OrgId::new();
+    sqlx::query("insert into organizations (id, name) values ($1, 'Bench')")
+        .bind(organization.0)
+        .execute(db.system())
+        .await?;
+    let actor = Actor {
+        organization_id: organization,
+        person_id: None,
+        name: "bench".into(),
+        ip: None,
+        role: Some(domain::people::Role::Owner),
+    };
+    let mut lines = String::new();
+    for n in 0..count {
+        let form = KeyForm {
+            name: format!("Shop {n}"),
+            scopes: vec!["message:send".into()],
+            scope_group: String::new(),
+            throttle_mode: "off".into(),
+            max_queue: "10000".into(),
+            rate_limit: String::new(),
+            ..KeyForm::default()
+        };
+        let new = form.parse(Utc::now(), None).map_err(|errors| format!("{errors:?}"))?;
+        let issued = domain::keys::store::create(db, &actor, new, None, "bnc").await?;
+        let instance = InstanceId::new();
+        sqlx::query(
+            "with made as (
+                 insert into instances (id, organization_id, name, provider, settings, status, created_by_name)
+                 values ($1, $2, $1::text, 'sandbox', '{\"provider\":\"sandbox\"}', 'connected', 'bench'))
+             insert into queues (instance_id, organization_id) values ($1, $2)",
+        )
+        .bind(instance.0)
+        .bind(organization.0)
+        .execute(db.system())
+        .await?;
+        lines += &format!("{} {instance}\n", issued.text.expose_secret());
+    }
+    std::fs::write(file, lines)?;
+    Ok(())
+}
+
+async fn hold(db: &Db, pause: bool) -> Run {
+    let rows: Vec<(Uuid, Uuid)> =
+        sqlx::query_as("select organization_id, instance_id from queues").fetch_all(db.system()).await?;
+    for (organization, instance) in rows {
+        let (organization, instance) = (OrgId(organization), InstanceId(instance));
+        let mut tx = db.system().begin().await?;
+        if pause {
+            queue::pause(&mut tx, organization, instance, PausedBy::Person, "measuring", Utc::now()).await?;
+        } else {
+            queue::resume(&mut tx, organization, instance, PausedBy::Person, Utc::now()).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn accepted(db: &Db) -> Run {
+    let (all, sent): (i64, i64) =
+        sqlx::query_as("select count(*), count(sent_at) from messages").fetch_one(db.system()).await?;
+    println!("{all} {sent}");
+    Ok(())
 }
 
 /// Messages that wait, evenly on fresh instances of a fresh organization. Every other instance is paced when its

@@ -493,7 +493,7 @@ pub async fn send_test(
         environment: endpoint.environment.unwrap_or(Environment::Test),
         kind: "test.ping",
         at: Utc::now(),
-        data: json!({ "endpointId": id, "requestedBy": actor.name }),
+        data: json!({ "webhookId": id, "requestedBy": actor.name }),
         message: None,
         key,
     };
@@ -580,7 +580,7 @@ pub(super) async fn disable_by(db: &Db, id: EndpointId, by: DisabledBy) -> Resul
         kind: "webhook.disabled",
         at,
         data: json!({
-            "endpointId": id,
+            "webhookId": id,
             "url": row.url,
             "reason": by.as_str(),
             "disabledAt": at,

@@ -8,6 +8,7 @@
 mod ascii;
 mod body;
 mod conversations;
+mod events;
 pub mod extract;
 mod idempotency;
 mod instances;

@@ -109,6 +109,7 @@ fn complete(document: &mut Value) {
     components["headers"] = headers();
     components["responses"] = responses();
     components["parameters"] = parameters();
+    super::events::describe(document);
     close_bodies(document);
 
     let Some(paths) = document["paths"].as_object_mut() else { return };

@@ -297,7 +297,7 @@ fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
 }
 
 /// Where a value is not what the schema says, if it is not.
-fn lie(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
+pub fn lie(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
     let schema = resolve(document, schema);
     let wrong = |what: &str| Some(format!("{path}: {what}: {value} is not {schema}"));
     if schema.get("const").is_some_and(|constant| constant != value) {

@@ -18,9 +18,14 @@ use axum::{
 };
 use chrono::Utc;
 use domain::{
+    conversations::{self, NewInbound},
     ids::EndpointId,
+    instances::{self, InstanceForm, Session, Status},
     keys::Environment,
-    webhooks::events::{self, NewEvent},
+    webhooks::{
+        self,
+        events::{self, NewEvent},
+    },
 };
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
@@ -337,7 +342,7 @@ async fn a_test_event_arrives_signed(_: PgPoolOptions, options: PgConnectOptions
     assert_eq!(got.headers["user-agent"], format!("Bouncer/{}", env!("CARGO_PKG_VERSION")));
     assert_eq!(got.headers["authorization"], "Bearer hush-hush");
     assert_eq!(got.kind(), "test.ping");
-    assert_eq!(got.json()["data"]["endpointId"], id.to_string());
+    assert_eq!(got.json()["data"]["webhookId"], id.to_string());
     assert!(got.json()["timestamp"].as_str().unwrap().ends_with('Z'));
 
     let delivery = world.delivered(&key, id, "succeeded").await;
@@ -417,7 +422,7 @@ async fn gone_is_gone(_: PgPoolOptions, options: PgConnectOptions) {
     world.emit("message.sent", 1).await;
     let told = watching.gets(1).await.remove(0).json();
     assert_eq!(told["type"], "webhook.disabled");
-    assert_eq!(told["data"]["endpointId"], id.to_string());
+    assert_eq!(told["data"]["webhookId"], id.to_string());
     assert_eq!(told["data"]["reason"], "gone");
     let webhook = world.webhook(&key, id).await;
     assert_eq!((&webhook["status"], &webhook["disabledReason"]), (&json!("disabled"), &json!("gone")));
@@ -610,4 +615,87 @@ async fn deliveries_are_listed_filtered_and_resent(_: PgPoolOptions, options: Pg
     let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
     assert_eq!(refused.problem(), "not_found");
     world.finish().await;
+}
+
+/// Every type of event happens here, and each is what the document says.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn events_are_what_the_document_says(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = world(options).await;
+    let key = world.key("all", &crate::rights::all_scopes()).await;
+    let actor = crate::world::actor(world.acme);
+    let (_sink, address) = Sink::start().await;
+    let (hook, _) = world.hook(&key, address, json!({})).await;
+    let post = async |path: &str, body: Value| {
+        let answer = world.call(Method::POST, &format!("/api/v1{path}"), &key, body).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text());
+        answer.json()
+    };
+    let try_out = InstanceForm { name: "Try".into(), ..InstanceForm::default() };
+    let sandbox = crate::instances::make(&world, world.acme, try_out).await;
+    let number =
+        crate::instances::make(&world, world.acme, crate::instances::waha("Number", "http://127.0.0.1:9")).await;
+
+    let send = |to: &str| json!({ "instanceId": sandbox, "to": to, "message": "Hi" });
+    post("/messages/send", send("+60123450001")).await;
+    post("/messages/send", send("+60123450002")).await;
+    post(&format!("/instances/{sandbox}/pause"), json!({})).await;
+    let waits = post("/messages/send", send("+60123450005")).await;
+    let path = format!("/api/v1/messages/{}", waits["id"].as_str().unwrap());
+    assert_eq!(world.call(Method::DELETE, &path, &key, Value::Null).await.status, 200);
+    post(&format!("/instances/{sandbox}/resume"), json!({})).await;
+
+    let mut tx = world.db.system().begin().await.unwrap();
+    let hello = NewInbound {
+        provider_message_id: "wamid.1".into(),
+        from: "60123456789".into(),
+        name: "Aisyah".into(),
+        kind: "text".into(),
+        body: json!({ "body": "Hello" }),
+        at: Utc::now(),
+    };
+    conversations::store::receive(&mut tx, world.acme, number, &[hello]).await.unwrap();
+    tx.commit().await.unwrap();
+    let scan = Session { status: Status::ScanQr, detail: "SCAN_QR_CODE".into(), phone: None };
+    instances::store::tell(&world.db, world.acme, number, &scan, Utc::now()).await.unwrap();
+
+    let template = json!({
+        "instanceId": sandbox, "name": "order_update", "language": "en_US", "category": "UTILITY",
+        "components": [{ "type": "BODY", "text": "Your order is on its way." }],
+    });
+    let template = post("/templates", template).await;
+    let path = format!("/api/v1/templates/{}", template["id"].as_str().unwrap());
+    let moved = world.call(Method::PATCH, &path, &key, json!({ "category": "MARKETING" })).await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
+
+    let (ends, revoked) = (world.key("ends", &[]).await, world.key("revoked", &[]).await);
+    sqlx::query("update api_keys set expires_at = now() + interval '2 days' where id = $1")
+        .bind(ends.id.0)
+        .execute(world.db.system())
+        .await
+        .unwrap();
+    domain::usage::store::housekeeping(&world.db, Utc::now()).await.unwrap();
+    domain::keys::store::revoke(&world.db, &actor, &[revoked.id]).await.unwrap();
+    post(&format!("/webhooks/{hook}/test"), json!({})).await;
+    webhooks::queue::disable(&world.db, hook, webhooks::DisabledBy::Gone).await.unwrap();
+
+    let mut all: Vec<&str> = webhooks::KINDS.iter().map(|kind| kind.name).collect();
+    all.sort_unstable();
+    let happened = async || -> Vec<String> {
+        sqlx::query_scalar("select distinct kind from events order by kind").fetch_all(world.db.system()).await.unwrap()
+    };
+    eventually("every type of event", async || happened().await == all).await;
+
+    let document = world.get("/api/v1/openapi.json", None).await.json();
+    assert_eq!(document["webhooks"].as_object().unwrap().len(), all.len());
+    let told: Vec<(String, Value)> =
+        sqlx::query_as("select kind, data from events").fetch_all(world.db.system()).await.unwrap();
+    for (kind, data) in told {
+        let content = &document["webhooks"][&kind]["post"]["requestBody"]["content"]["application/json"];
+        let name = content["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        let schema = &document["components"]["schemas"][name]["properties"]["data"];
+        assert_eq!(crate::fuzz::lie(&document, schema, &data, &kind), None);
+        for field in data.as_object().unwrap().keys() {
+            assert!(schema["properties"].get(field).is_some(), "{kind}: {field} is not in the document");
+        }
+    }
 }
