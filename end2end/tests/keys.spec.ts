@@ -636,7 +636,7 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   const name = unique("Usage");
   const { key, id } = await makeKey(page.request, name, {}, ["key:verify", "message:send"]);
   for (let i = 0; i < 3; i++) expect((await api(key).post("/keys/verify", { key })).status()).toBe(200);
-  expect((await api(key).get("/me")).status()).toBe(200);
+  expect((await api(key).get("/me", { "user-agent": "till/7.1" })).status()).toBe(200);
   const sheet = page.getByRole("dialog", { name });
   await expect(async () => {
     await open(page, listOf(name, `&panel=usage&key=${id}`));
@@ -644,6 +644,7 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   }).toPass();
   await expect(sheet.locator(".figures").nth(1)).toContainText(/Requests\s*4/);
   await expect(sheet).toContainText(/Total Messages\s*0/);
+  await expect(sheet.locator(".facts")).toContainText(/Last used\s*(just now|.+ ago) from 127\.0\.0\.1 · till\/7\.1/);
   await expect(sheet.getByRole("progressbar", { name: "Delivery Rate" })).toBeVisible();
   await expect(sheet.getByRole("img", { name: "Last 24 hours: 4 allowed, 0 denied" })).toBeVisible();
 
@@ -655,6 +656,8 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   await expect(sheet).toBeHidden();
   await expect(rowOf(page, name).getByRole("link", { name, exact: true })).toBeFocused();
   await expect(rowOf(page, name).locator(".c-used")).toContainText(/just now|ago/);
+  // The hover says when exactly, and from where.
+  await expect(rowOf(page, name).locator(".c-used time")).toHaveAttribute("title", / UTC · .+ local\n127\.0\.0\.1 · till\/7\.1$/);
 
   await open(page, listOf(name, `&panel=edit&key=${id}`));
   const edit = page.getByRole("dialog", { name: `Edit ${name}` });

@@ -104,6 +104,15 @@ pub struct LastUse {
     pub user_agent: String,
 }
 
+impl LastUse {
+    /// "192.0.2.7 · curl/8.14.1"
+    pub fn origin(&self) -> String {
+        let ip = self.ip.map_or_else(|| "unknown address".to_owned(), |ip| ip.to_string());
+        let agent = if self.user_agent.is_empty() { "no user agent" } else { &self.user_agent };
+        format!("{ip} · {agent}")
+    }
+}
+
 /// A secret that was replaced and works until `until`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OldSecret {
