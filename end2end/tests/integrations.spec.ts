@@ -418,6 +418,15 @@ test("a key with an API secret, restricted to one instance", async ({ page, goto
   expect(await sendTo(allowed, { "x-api-secret": secret })).toBe(202);
   expect(await sendTo(other, { "x-api-secret": secret })).toBe(404);
 
+  // The one is copied, the other is asked for.
+  await reveal.locator(".reveal-key").first().getByRole("button", { name: "Copy" }).click();
+  await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe(key);
+  await page.keyboard.press("Escape");
+  await expect(reveal.getByRole("alert")).toContainText("You have not copied the API secret yet.");
+  await expect(reveal).toBeVisible();
+  await reveal.locator(".reveal-secret").getByRole("button", { name: "Copy" }).click();
+  await expect(reveal.getByRole("alert")).toBeHidden();
+
   // Replaced, then removed.
   await reveal.locator(".reveal-secret").getByRole("button", { name: "Copy" }).click();
   await reveal.getByRole("link", { name: "I’ve Saved My Key" }).click();
