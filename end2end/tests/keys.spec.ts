@@ -664,6 +664,11 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   await step(edit, "Permissions");
   await edit.locator("label.checkbox", { has: page.locator('input[value="key:verify"]') }).click();
   await expect(edit.locator(".losses")).toContainText("key:verify was used 3 times in 7 days");
+  await edit.getByText("Advanced settings").click();
+  await edit.getByLabel("Allowed IP Addresses").fill("203.0.113.0/24");
+  await expect(edit.locator(".losses")).toContainText("127.0.0.1 called 4 times in 7 days. Calls from there will be refused.");
+  await edit.getByLabel("Allowed IP Addresses").fill("127.0.0.0/8");
+  await expect(edit.locator(".losses")).not.toContainText("Calls from there");
 });
 
 test("a key of nobody opens nothing", async ({ page, goto, complaints }) => {

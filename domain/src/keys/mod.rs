@@ -174,12 +174,15 @@ pub struct Caller {
     pub last_at: Time,
 }
 
-/// What would stop working if the key were revoked or a scope removed. Over the last seven days.
+/// What would stop working if the key were revoked, or a scope, an address or an instance removed. Over the last seven
+/// days.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InUse {
     pub callers: Vec<Caller>,
     /// Calls that needed a scope, by scope.
     pub scopes: Vec<(Scope, i64)>,
+    /// Messages that were accepted, by instance.
+    pub instances: Vec<(InstanceId, i64)>,
     pub queued_messages: i64,
 }
 

@@ -1021,19 +1021,21 @@ pub async fn stats(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result
 pub async fn in_use(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<InUse> {
     let mut tx = db.tenant(organization).await?;
     load(&mut tx, organization, id, "").await?;
+    let since = now - TimeDelta::days(IN_USE_DAYS);
     let scopes = sqlx::query!(
         r#"select scope as "scope!", count(*) as "calls!" from request_log
            where organization_id = $1 and key_id = $2 and at > $3 and outcome = 'allowed' and scope is not null
            group by scope order by 2 desc"#,
         organization.0,
         id.0,
-        now - TimeDelta::days(IN_USE_DAYS),
+        since,
     )
     .fetch_all(&mut *tx)
     .await?;
     Ok(InUse {
         callers: callers(&mut tx, organization, id, None, now).await?,
         scopes: scopes.into_iter().filter_map(|row| Some((Scope::parse(&row.scope)?, row.calls))).collect(),
+        instances: messages::store::accepted_of_key(&mut tx, organization, id, since).await?,
         queued_messages: messages::store::waiting_of_key(&mut tx, organization, id).await?,
     })
 }
