@@ -140,7 +140,7 @@ const states: State[] = [
   } },
   { name: "palette", path: () => keysPath, then: async (page) => {
     await page.keyboard.press("Control+k");
-    await page.getByRole("combobox", { name: "Go to a key or a page" }).fill("scan");
+    await page.getByRole("combobox", { name: "Go to a name, an id or a page" }).fill("scan");
     await expect(page.getByRole("option", { name: /Warehouse scanner/ })).toBeVisible();
   } },
   { name: "organization", path: () => `${settings}/organization` },
@@ -351,12 +351,20 @@ test("the keyboard: shortcuts, search, new key, palette, and where the focus goe
   await expect(create).toBeHidden();
 
   await page.keyboard.press("Control+k");
-  const palette = page.getByRole("combobox", { name: "Go to a key or a page" });
+  const palette = page.getByRole("combobox", { name: "Go to a name, an id or a page" });
   await expect(palette).toBeFocused();
   await page.keyboard.type("warehouse");
   await expect(page.getByRole("option", { name: /Warehouse scanner/ })).toHaveAttribute("aria-selected", "true");
   await page.keyboard.press("Enter");
   await expect(page.getByRole("dialog", { name: "Warehouse scanner" })).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page).not.toHaveURL(/panel=/);
+  // An id that was copied from somewhere leads to what it names.
+  await page.keyboard.press("Control+k");
+  await palette.fill(instance("Rehearsal"));
+  await expect(page.getByRole("option", { name: /Rehearsal/ })).toHaveAttribute("aria-selected", "true");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("dialog", { name: "Rehearsal" })).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(page).not.toHaveURL(/panel=/);
   await page.keyboard.press("Control+k");

@@ -79,7 +79,7 @@ fn Help(opened: RwSignal<u32>) -> impl IntoView {
             <dl class="dialog-body keys">
                 <div><dt>"Search keys on this page"</dt><dd><Kbd>"/"</Kbd></dd></div>
                 <div><dt>"New API key"</dt><dd><Kbd>"n"</Kbd></dd></div>
-                <div><dt>"Go to a key or a page"</dt><dd><Kbd>"Ctrl"</Kbd>" "<Kbd>"K"</Kbd>" or "<Kbd>"⌘"</Kbd>" "<Kbd>"K"</Kbd></dd></div>
+                <div><dt>"Go to a name, an id or a page"</dt><dd><Kbd>"Ctrl"</Kbd>" "<Kbd>"K"</Kbd>" or "<Kbd>"⌘"</Kbd>" "<Kbd>"K"</Kbd></dd></div>
                 <div><dt>"Close a dialog or menu"</dt><dd><Kbd>"Esc"</Kbd></dd></div>
                 <div><dt>"Move in a menu"</dt><dd><Kbd>"↑"</Kbd>" "<Kbd>"↓"</Kbd></dd></div>
                 <div><dt>"This list"</dt><dd><Kbd>"?"</Kbd></dd></div>

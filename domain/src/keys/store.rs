@@ -1113,7 +1113,8 @@ pub async fn history(db: &Db, organization: OrgId, id: KeyId) -> Result<Vec<Audi
     audit::store::of_subject(db, organization, &id.to_string()).await
 }
 
-/// For the command palette: id, name and hint of keys whose name begins with or contains the text.
+/// For the command palette: id, name and hint of keys that are not revoked and whose name, hint or description contains
+/// the text, by name; the first eight.
 pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(KeyId, String, String)>> {
     let filter =
         KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };
