@@ -133,3 +133,34 @@ async fn the_palette_finds_what_has_a_page(_: PgPoolOptions, options: PgConnectO
     assert_eq!(world.get(&errors[0].1, None).await.status, StatusCode::OK);
     assert_eq!(labels(&mine, "too many requests").await, ["rate_limited"]);
 }
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_endpoint_keeps_the_url_that_it_has(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let cookie = world.sign_in("ada@acme.example").await;
+    // Made while the operator's settings allowed it.
+    let id = world.endpoint("http://127.0.0.1:9/hook").await;
+    let edit = async |url: &str, description: &str| {
+        let endpoint = webhooks::store::get(&world.db, world.acme, None, id).await.unwrap();
+        let (id, version) = (id.to_string(), endpoint.version.to_string());
+        let fields = [
+            ("id", id.as_str()),
+            ("form[url]", url),
+            ("form[description]", description),
+            ("form[environment]", ""),
+            ("form[headers]", ""),
+            ("form[concurrency]", "10"),
+            ("form[rate_limit]", ""),
+            ("form[version]", &version),
+            ("events[]", "message.*"),
+        ];
+        world.ask("webhooks/edit", &cookie, &fields).await
+    };
+    let saved = edit("http://127.0.0.1:9/hook", "Till 2").await;
+    assert_eq!(saved.status, StatusCode::OK, "{}", saved.text());
+    let endpoint = webhooks::store::get(&world.db, world.acme, None, id).await.unwrap();
+    assert_eq!((endpoint.description.as_str(), endpoint.events), ("Till 2", vec!["message.*".to_owned()]));
+    let refused = edit("http://127.0.0.1:9/other", "Till 2").await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text());
+    assert!(refused.text().contains("url"), "{}", refused.text());
+}
