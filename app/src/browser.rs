@@ -209,9 +209,14 @@ mod real {
         window().location().search().unwrap_or_default()
     }
 
+    /// Whether an element of the page matches.
+    pub fn has(selector: &str) -> bool {
+        doc().query_selector(selector).ok().flatten().is_some()
+    }
+
     /// Whether a dialog is open now.
     pub fn dialog_open() -> bool {
-        doc().query_selector("dialog[open]").ok().flatten().is_some()
+        has("dialog[open]")
     }
 
     /// Puts the focus on the first element that matches, and selects its text. `false` if there is none.
@@ -259,6 +264,9 @@ mod real {
     }
     pub fn query() -> String {
         String::new()
+    }
+    pub fn has(_: &str) -> bool {
+        false
     }
     pub fn dialog_open() -> bool {
         false

@@ -372,6 +372,22 @@ test("the keyboard: shortcuts, search, new key, palette, and where the focus goe
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/settings\/audit/);
 
+  // The help says what works where one is.
+  await open(page, integrationsPath);
+  await page.keyboard.press("?");
+  await expect(help).toContainText("New API key");
+  await expect(help).not.toContainText("Search this page");
+  await page.keyboard.press("Escape");
+  await expect(help).toBeHidden();
+  await page.keyboard.press("n");
+  await expect(create).toBeVisible();
+  await expect(page).toHaveURL(/api-keys\?panel=new/);
+  await page.keyboard.press("Escape");
+  await expect(create).toBeHidden();
+  await page.keyboard.press("?");
+  await expect(help).toContainText("Search this page");
+  await page.keyboard.press("Escape");
+
   // A menu is walked with arrows; a dialog opened from it gives the focus back to its button.
   await open(page, keysPath);
   const button = page.getByRole("button", { name: "Actions for Zapier leads" });

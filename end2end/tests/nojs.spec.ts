@@ -231,7 +231,7 @@ test("settings are forms too", async ({ page }) => {
 test("instances: a mistake loses nothing but the secret, the queue is held up, and the end", async ({ page }) => {
   const name = unique("Plain number");
   await enter(page, integrationsPath);
-  await page.locator("[data-new]").click();
+  await page.getByRole("link", { name: /^Add (the first )?instance$/ }).click();
   const dialog = page.locator("#instance-dialog");
   await dialog.getByLabel("Name", { exact: true }).fill(name);
   await card(dialog, "WAHA");
