@@ -1,6 +1,6 @@
 // The whole life of a key, by hand, in a hydrated page.
 import type { APIRequestContext, Locator, Page } from "@playwright/test";
-import { card, changeKeys, choose, keysPath, listOf, makeKey, rowOf, statusOf, step, stranger, toast, wholeKey, withinASecond } from "../support/console";
+import { card, changeKeys, choose, keysPath, listOf, makeKey, onTop, rowOf, send, statusOf, step, stranger, toast, wholeKey, withinASecond } from "../support/console";
 import { expect, hydrated, open, test, unique, watch } from "../support/fixtures";
 import * as where from "../support/where";
 
@@ -407,6 +407,40 @@ test("disable and enable hold within a second", async ({ page, goto }) => {
   await toast(page, "Key enabled");
   await withinASecond(program, key, 200);
   await expect(rowOf(page, name).locator(".c-status")).toContainText("Active");
+});
+
+test("toasts stand above an open dialog, and outlive it", async ({ page, goto, complaints }) => {
+  const name = unique("Toasted");
+  const { id } = await makeKey(page.request, name);
+  const gone = unique("Gone");
+  const { id: goneId } = await makeKey(page.request, gone);
+  await goto(listOf(gone));
+  await changeKeys(page.request, "revoke", goneId);
+  // Bad news stays until it is dismissed: before a dialog opens, while it is open, and after it.
+  complaints.allowStatus(409);
+  await choose(page, gone, "Disable");
+  await onTop(page, "was revoked");
+  await page.keyboard.press("n");
+  const create = page.getByRole("dialog", { name: "Create New API Key" });
+  await expect(create).toBeVisible();
+  await onTop(page, "was revoked");
+  await page.keyboard.press("Escape");
+  await expect(create).toBeHidden();
+  await onTop(page, "was revoked");
+
+  // Said while a sheet is open.
+  expect((await send(page.request, "api_keys/regenerate", { id, overlap: "24h" })).status()).toBe(200);
+  await open(page, listOf(name, `&panel=usage&key=${id}`));
+  const sheet = page.getByRole("dialog", { name });
+  await sheet.getByRole("button", { name: "Retire now" }).click();
+  await onTop(page, "Old secret retired");
+  await page.locator("#toasts .toast", { hasText: "Old secret retired" }).getByRole("button", { name: "Dismiss" }).click();
+  await expect(page.locator("#toasts .toast")).toHaveCount(0);
+  await expect(sheet).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(sheet).toBeHidden();
+  await choose(page, name, "Enable");
+  await onTop(page, "Key enabled");
 });
 
 test("revoking asks first, names the key and its users, and is for ever", async ({ page, goto, api }) => {
