@@ -177,7 +177,7 @@ for (const state of states) {
     await checkAccessibility(page);
     await checkWidths(page, state.name);
     await picture(page, state.name);
-    // What is laid out otherwise on a phone is read out otherwise.
+    // What is laid out otherwise on a phone is read out otherwise, and stands on other grounds.
     await page.setViewportSize({ width: 360, height: 740 });
     await checkAccessibility(page, ["light"]);
     watched.check();
