@@ -12,6 +12,8 @@ mod real {
     thread_local! {
         /// Where the focus was before each open dialog.
         static CAME_FROM: RefCell<Vec<Option<HtmlElement>>> = const { RefCell::new(Vec::new()) };
+        /// The tray of toasts. Remembered, because it may go out of the document together with a dialog.
+        static TRAY: RefCell<Option<Element>> = const { RefCell::new(None) };
     }
 
     fn doc() -> Document {
@@ -68,6 +70,7 @@ mod real {
         // `showModal` refuses a dialog that is open already.
         _ = dialog.remove_attribute("open");
         _ = dialog.show_modal();
+        settle_toasts();
         // What one came for, rather than the cross.
         let first =
             "[autofocus], .dialog-body input:not([type=hidden], [type=radio], [type=checkbox]), .dialog-body textarea";
@@ -78,17 +81,36 @@ mod real {
         }
     }
 
-    /// The dialog is going: the focus returns to where it was.
+    /// The dialog is going: the focus returns to where it was, and toasts that were in it to their place.
     pub fn closed_modal() {
-        if let Some(Some(element)) = CAME_FROM.with_borrow_mut(Vec::pop) {
-            set_timeout(
-                move || {
-                    if element.is_connected() {
-                        _ = element.focus();
-                    }
-                },
-                Duration::ZERO,
-            );
+        let came_from = CAME_FROM.with_borrow_mut(Vec::pop).flatten();
+        set_timeout(
+            move || {
+                if let Some(element) = came_from.filter(|element| element.is_connected()) {
+                    _ = element.focus();
+                }
+                settle_toasts();
+            },
+            Duration::ZERO,
+        );
+    }
+
+    /// The tray of toasts is there. (Not before it is hydrated: until then nothing may be moved.)
+    pub fn keep_toasts(tray: &Element) {
+        TRAY.set(Some(tray.clone()));
+        settle_toasts();
+    }
+
+    /// Puts the tray of toasts into the modal dialog that is open, or else back to its place. What is outside of a modal
+    /// dialog lies under its veil and is inert: it could be neither read aloud nor dismissed, not even as a popover above
+    /// it.
+    fn settle_toasts() {
+        let Some(tray) = TRAY.with_borrow(Clone::clone) else { return };
+        let open = doc().query_selector_all("dialog:modal").ok();
+        let last = open.and_then(|open| open.item(open.length().checked_sub(1)?)?.dyn_into::<Element>().ok());
+        let Some(place) = last.or_else(|| doc().get_element_by_id("toasts-home")) else { return };
+        if !place.is_same_node(tray.parent_element().as_deref()) {
+            _ = place.append_child(&tray);
         }
     }
 
@@ -209,9 +231,14 @@ mod real {
         window().location().search().unwrap_or_default()
     }
 
+    /// Whether an element of the page matches.
+    pub fn has(selector: &str) -> bool {
+        doc().query_selector(selector).ok().flatten().is_some()
+    }
+
     /// Whether a dialog is open now.
     pub fn dialog_open() -> bool {
-        doc().query_selector("dialog[open]").ok().flatten().is_some()
+        has("dialog[open]")
     }
 
     /// Puts the focus on the first element that matches, and selects its text. `false` if there is none.
@@ -237,12 +264,13 @@ mod real {
 #[cfg(not(feature = "hydrate"))]
 mod real {
     use leptos::ev;
-    use web_sys::HtmlDialogElement;
+    use web_sys::{Element, HtmlDialogElement};
 
     pub fn copy(_: String, _: impl FnOnce(bool) + 'static) {}
     pub fn select_text(_: &str) {}
     pub fn open_modal(_: &HtmlDialogElement) {}
     pub fn closed_modal() {}
+    pub fn keep_toasts(_: &Element) {}
     pub fn is_close_link(_: &ev::MouseEvent) -> bool {
         false
     }
@@ -259,6 +287,9 @@ mod real {
     }
     pub fn query() -> String {
         String::new()
+    }
+    pub fn has(_: &str) -> bool {
+        false
     }
     pub fn dialog_open() -> bool {
         false

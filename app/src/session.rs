@@ -34,6 +34,8 @@ pub struct Settings {
     pub public_url: String,
     /// `bnc`
     pub key_prefix: String,
+    /// Code and title of each error of the API; `/api/v1/problems/CODE` explains it.
+    pub problems: Vec<(&'static str, &'static str)>,
 }
 
 /// The caller's address, after trusted proxies were taken into account. The server puts it into the request's

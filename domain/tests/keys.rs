@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::HashMap;
+
 use chrono::{Duration, Utc};
 use common::{World, form};
 use domain::{
@@ -14,6 +16,7 @@ use domain::{
         Environment, KeyFilter, KeyForm, KeyHash, KeySort, Overlap, PageAt, Scope, StatusFilter, StatusKind, store,
     },
     secret::ExposeSecret,
+    usage::ALLOWED,
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -251,22 +254,20 @@ async fn filters_find_what_they_say(pool: PgPool) {
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn the_database_and_the_badge_agree(pool: PgPool) {
     let world = World::new(&pool).await;
-    let now = Utc::now();
-    for (name, change, kind, filter) in [
-        ("a", "set name = name", StatusKind::Active, StatusFilter::Active),
-        ("b", "set expires_at = now() + interval '6 days'", StatusKind::Expiring, StatusFilter::Expiring),
-        ("c", "set disabled_at = now()", StatusKind::Disabled, StatusFilter::Disabled),
+    let (db, org) = (&world.db, world.org());
+    let mut keys = vec![];
+    for (name, change, kind) in [
+        ("active", "set name = name", StatusKind::Active),
+        ("just not idle", "set created_at = now() - interval '29 days'", StatusKind::Active),
+        ("expiring", "set expires_at = now() + interval '6 days'", StatusKind::Expiring),
+        ("disabled", "set disabled_at = now()", StatusKind::Disabled),
+        ("expired", "set expires_at = now() - interval '1 second', disabled_at = now()", StatusKind::Expired),
+        ("revoked", "set revoked_at = now(), expires_at = now(), disabled_at = now()", StatusKind::Revoked),
+        ("idle", "set created_at = now() - interval '31 days'", StatusKind::Idle),
         (
-            "d",
-            "set expires_at = now() - interval '1 second', disabled_at = now()",
-            StatusKind::Expired,
-            StatusFilter::Expired,
-        ),
-        (
-            "e",
-            "set revoked_at = now(), expires_at = now(), disabled_at = now()",
-            StatusKind::Revoked,
-            StatusFilter::Revoked,
+            "idle and expiring",
+            "set created_at = now() - interval '31 days', expires_at = now() + interval '6 days'",
+            StatusKind::Expiring,
         ),
     ] {
         let key = world.key(name).await;
@@ -274,13 +275,59 @@ async fn the_database_and_the_badge_agree(pool: PgPool) {
             .execute(&pool)
             .await
             .unwrap();
-        assert_eq!(store::get(&world.db, world.org(), key.id, now).await.unwrap().status.kind, kind);
-        let found =
-            store::list(&world.db, world.org(), &KeyFilter { status: Some(filter), ..KeyFilter::default() }, now)
-                .await
-                .unwrap();
-        assert_eq!(found.rows.iter().map(|row| row.key.name.as_str()).collect::<Vec<_>>(), [name]);
+        keys.push((name, key.id, kind));
     }
+    // Name, whether it rotates, calls by outcome, whether it is disabled afterwards.
+    for (name, rotating, allowed, denied, limited, disabled, kind) in [
+        ("rotating", true, 0, 0, 0, false, StatusKind::Rotating),
+        ("elevated", false, 90, 10, 0, false, StatusKind::ElevatedDenials),
+        ("too few of many", false, 91, 10, 0, false, StatusKind::Active),
+        ("too few at all", false, 0, 9, 0, false, StatusKind::Active),
+        ("elevated and rotating", true, 0, 10, 0, false, StatusKind::ElevatedDenials),
+        ("limited", false, 0, 0, 1, false, StatusKind::RateLimited),
+        ("limited, elevated and rotating", true, 0, 10, 1, false, StatusKind::RateLimited),
+        ("limited, elevated and disabled", false, 0, 10, 1, true, StatusKind::Disabled),
+    ] {
+        let key = world.key(name).await;
+        let mut rows = vec![];
+        for (outcome, status, count) in
+            [(ALLOWED, 200, allowed), ("ip_not_allowed", 403, denied), ("rate_limited", 429, limited)]
+        {
+            for _ in 0..count {
+                rows.push(world.call(&key, outcome, status).await);
+            }
+        }
+        domain::usage::store::write(db, world.server, &rows).await.unwrap();
+        if rotating {
+            store::regenerate(db, &world.owner, key.id, Overlap::Day, "bnc").await.unwrap();
+        }
+        if disabled {
+            store::set_disabled(db, &world.owner, &[key.id], true).await.unwrap();
+        }
+        keys.push((name, key.id, kind));
+    }
+
+    let now = Utc::now();
+    let mut labels = HashMap::new();
+    for (name, id, kind) in &keys {
+        let status = store::get(db, org, *id, now).await.unwrap().status;
+        assert_eq!(status.kind, *kind, "{name}");
+        labels.entry(status.label).or_insert_with(Vec::new).push(*name);
+    }
+    for status in StatusFilter::ALL {
+        let filter = KeyFilter {
+            status: Some(status),
+            sort: KeySort::Name,
+            descending: false,
+            per_page: 50,
+            ..Default::default()
+        };
+        let found = store::list(db, org, &filter, now).await.unwrap();
+        let mut expected = labels.remove(status.label()).unwrap();
+        expected.sort_unstable();
+        assert_eq!(found.rows.iter().map(|row| row.key.name.as_str()).collect::<Vec<_>>(), expected, "{status:?}");
+    }
+    assert!(labels.is_empty(), "badges without a filter: {labels:?}");
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

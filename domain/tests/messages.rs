@@ -119,6 +119,25 @@ fn accepted(reply: &Result<Reply, Refusal>) -> &Accepted {
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_key_tells_which_instances_it_sends_through(pool: PgPool) {
+    let desk = Desk::new(&pool).await;
+    let (shop, news, gone) =
+        (desk.instance("sandbox").await, desk.instance("sandbox").await, desk.instance("sandbox").await);
+    let (key, other) = (desk.key("Shop", |_| {}).await, desk.key("Other", |_| {}).await);
+    for (key, instance) in [(key, news), (key, shop), (key, shop), (key, gone), (other, news)] {
+        desk.accepted(desk.message(key, instance, "+60123456789"), 0).await;
+    }
+    sqlx::query("update instances set deleted_at = now() where id = $1")
+        .bind(gone.0)
+        .execute(desk.db.system())
+        .await
+        .unwrap();
+    let used = async |now| keys::store::in_use(&desk.db, desk.org, key, now).await.unwrap().instances;
+    assert_eq!(used(Utc::now()).await, [(shop, 2), (news, 1)]);
+    assert!(used(Utc::now() + TimeDelta::days(8)).await.is_empty(), "that was more than a week ago");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn what_is_accepted_is_in_the_queue_with_everything(pool: PgPool) {
     let desk = Desk::new(&pool).await;
     let (sandbox, key) = (desk.instance("sandbox").await, desk.key("Shop", |_| {}).await);

@@ -166,7 +166,7 @@ async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
     assert!(message(wrong.unwrap_err()).starts_with("current:"));
     let common =
         sign_in::change_password(db, &world.hasher, owner, &old, &SecretString::from("passwordpassword")).await;
-    assert!(message(common.unwrap_err()).starts_with("new:"));
+    assert!(message(common.unwrap_err()).starts_with("password:"));
     sign_in::change_password(db, &world.hasher, owner, &old, &new).await.unwrap();
     assert!(sign_in::sign_in(db, &world.hasher, "owner@acme.example", &new, None).await.is_ok());
 }

@@ -208,6 +208,17 @@ export async function toast(page: Page, text: string | RegExp): Promise<void> {
   await expect(page.locator("#toasts .toast", { hasText: text }).last()).toBeVisible();
 }
 
+/** A toast can be seen and clicked: nothing lies over it, and no dialog keeps the mouse away from it. */
+export async function onTop(page: Page, text: string | RegExp): Promise<void> {
+  const one = page.locator("#toasts .toast", { hasText: text }).last();
+  await expect(one).toBeVisible();
+  const reached = await one.evaluate((element) => {
+    const box = element.getBoundingClientRect();
+    return element.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+  });
+  expect(reached, `the toast “${text}” is the topmost at its centre`).toBe(true);
+}
+
 /** What a call to `/me` with a key is answered with. */
 export async function statusOf(program: APIRequestContext, key: string): Promise<number> {
   const answer = await program.get(`${where.url}/api/v1/me`, { headers: { authorization: `Bearer ${key}`, "user-agent": "end2end/1.0" } });

@@ -33,7 +33,7 @@ test("a sandbox instance, from the first message to its end", async ({ page, got
   await goto(integrationsPath);
 
   // A name is needed.
-  await page.locator("[data-new]").click();
+  await page.getByRole("link", { name: /^Add (the first )?instance$/ }).click();
   const dialog = page.getByRole("dialog", { name: "Add instance" });
   await dialog.getByRole("button", { name: "Add instance" }).click();
   await expect(dialog.locator("#instance-name-note")).toContainText("Give the instance a name");
@@ -418,8 +418,16 @@ test("a key with an API secret, restricted to one instance", async ({ page, goto
   expect(await sendTo(allowed, { "x-api-secret": secret })).toBe(202);
   expect(await sendTo(other, { "x-api-secret": secret })).toBe(404);
 
-  // Replaced, then removed.
+  // The one is copied, the other is asked for.
+  await reveal.locator(".reveal-key").first().getByRole("button", { name: "Copy" }).click();
+  await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe(key);
+  await page.keyboard.press("Escape");
+  await expect(reveal.getByRole("alert")).toContainText("You have not copied the API secret yet.");
+  await expect(reveal).toBeVisible();
   await reveal.locator(".reveal-secret").getByRole("button", { name: "Copy" }).click();
+  await expect(reveal.getByRole("alert")).toBeHidden();
+
+  // Replaced, then removed.
   await reveal.getByRole("link", { name: "I’ve Saved My Key" }).click();
   await open(page, `${keysPath}?panel=edit&key=${id}`);
   const edit = page.getByRole("dialog", { name: `Edit ${name}` });

@@ -1,6 +1,6 @@
 // The whole life of a key, by hand, in a hydrated page.
 import type { APIRequestContext, Locator, Page } from "@playwright/test";
-import { card, changeKeys, choose, keysPath, listOf, makeKey, rowOf, statusOf, step, stranger, toast, wholeKey, withinASecond } from "../support/console";
+import { card, changeKeys, choose, keysPath, listOf, makeKey, onTop, rowOf, send, statusOf, step, stranger, toast, wholeKey, withinASecond } from "../support/console";
 import { expect, hydrated, open, test, unique, watch } from "../support/fixtures";
 import * as where from "../support/where";
 
@@ -409,6 +409,40 @@ test("disable and enable hold within a second", async ({ page, goto }) => {
   await expect(rowOf(page, name).locator(".c-status")).toContainText("Active");
 });
 
+test("toasts stand above an open dialog, and outlive it", async ({ page, goto, complaints }) => {
+  const name = unique("Toasted");
+  const { id } = await makeKey(page.request, name);
+  const gone = unique("Gone");
+  const { id: goneId } = await makeKey(page.request, gone);
+  await goto(listOf(gone));
+  await changeKeys(page.request, "revoke", goneId);
+  // Bad news stays until it is dismissed: before a dialog opens, while it is open, and after it.
+  complaints.allowStatus(409);
+  await choose(page, gone, "Disable");
+  await onTop(page, "was revoked");
+  await page.keyboard.press("n");
+  const create = page.getByRole("dialog", { name: "Create New API Key" });
+  await expect(create).toBeVisible();
+  await onTop(page, "was revoked");
+  await page.keyboard.press("Escape");
+  await expect(create).toBeHidden();
+  await onTop(page, "was revoked");
+
+  // Said while a sheet is open.
+  expect((await send(page.request, "api_keys/regenerate", { id, overlap: "24h" })).status()).toBe(200);
+  await open(page, listOf(name, `&panel=usage&key=${id}`));
+  const sheet = page.getByRole("dialog", { name });
+  await sheet.getByRole("button", { name: "Retire now" }).click();
+  await onTop(page, "Old secret retired");
+  await page.locator("#toasts .toast", { hasText: "Old secret retired" }).getByRole("button", { name: "Dismiss" }).click();
+  await expect(page.locator("#toasts .toast")).toHaveCount(0);
+  await expect(sheet).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(sheet).toBeHidden();
+  await choose(page, name, "Enable");
+  await onTop(page, "Key enabled");
+});
+
 test("revoking asks first, names the key and its users, and is for ever", async ({ page, goto, api }) => {
   const name = unique("Revoke");
   const { key } = await makeKey(page.request, name);
@@ -636,7 +670,7 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   const name = unique("Usage");
   const { key, id } = await makeKey(page.request, name, {}, ["key:verify", "message:send"]);
   for (let i = 0; i < 3; i++) expect((await api(key).post("/keys/verify", { key })).status()).toBe(200);
-  expect((await api(key).get("/me")).status()).toBe(200);
+  expect((await api(key).get("/me", { "user-agent": "till/7.1" })).status()).toBe(200);
   const sheet = page.getByRole("dialog", { name });
   await expect(async () => {
     await open(page, listOf(name, `&panel=usage&key=${id}`));
@@ -644,6 +678,7 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   }).toPass();
   await expect(sheet.locator(".figures").nth(1)).toContainText(/Requests\s*4/);
   await expect(sheet).toContainText(/Total Messages\s*0/);
+  await expect(sheet.locator(".facts")).toContainText(/Last used\s*(just now|.+ ago) from 127\.0\.0\.1 · till\/7\.1/);
   await expect(sheet.getByRole("progressbar", { name: "Delivery Rate" })).toBeVisible();
   await expect(sheet.getByRole("img", { name: "Last 24 hours: 4 allowed, 0 denied" })).toBeVisible();
 
@@ -655,12 +690,19 @@ test("the usage sheet counts calls, and what is used is not taken away unnoticed
   await expect(sheet).toBeHidden();
   await expect(rowOf(page, name).getByRole("link", { name, exact: true })).toBeFocused();
   await expect(rowOf(page, name).locator(".c-used")).toContainText(/just now|ago/);
+  // The hover says when exactly, and from where.
+  await expect(rowOf(page, name).locator(".c-used time")).toHaveAttribute("title", / UTC · .+ local\n127\.0\.0\.1 · till\/7\.1$/);
 
   await open(page, listOf(name, `&panel=edit&key=${id}`));
   const edit = page.getByRole("dialog", { name: `Edit ${name}` });
   await step(edit, "Permissions");
   await edit.locator("label.checkbox", { has: page.locator('input[value="key:verify"]') }).click();
   await expect(edit.locator(".losses")).toContainText("key:verify was used 3 times in 7 days");
+  await edit.getByText("Advanced settings").click();
+  await edit.getByLabel("Allowed IP Addresses").fill("203.0.113.0/24");
+  await expect(edit.locator(".losses")).toContainText("127.0.0.1 called 4 times in 7 days. Calls from there will be refused.");
+  await edit.getByLabel("Allowed IP Addresses").fill("127.0.0.0/8");
+  await expect(edit.locator(".losses")).not.toContainText("Calls from there");
 });
 
 test("a key of nobody opens nothing", async ({ page, goto, complaints }) => {

@@ -205,6 +205,12 @@ test("settings are forms too", async ({ page }) => {
   await page.getByLabel("Name", { exact: true }).fill(owner.name);
   await page.getByRole("button", { name: "Save name" }).click();
   await expect(main(page)).toContainText("Name saved");
+  await page.getByLabel("Current password").fill(owner.password);
+  await page.getByLabel("New password", { exact: true }).fill("short");
+  await page.getByLabel("New password again").fill("short");
+  await page.getByRole("button", { name: "Change password" }).click();
+  await expect(page.locator("#password-note .error")).toContainText("Use at least 12 characters.");
+  await expect(page.getByLabel("New password", { exact: true })).toHaveValue("");
 
   const email = `${unique("plain").replace(" ", ".")}@acme.example`;
   await page.goto("/dashboard/settings/members");
@@ -225,7 +231,7 @@ test("settings are forms too", async ({ page }) => {
 test("instances: a mistake loses nothing but the secret, the queue is held up, and the end", async ({ page }) => {
   const name = unique("Plain number");
   await enter(page, integrationsPath);
-  await page.locator("[data-new]").click();
+  await page.getByRole("link", { name: /^Add (the first )?instance$/ }).click();
   const dialog = page.locator("#instance-dialog");
   await dialog.getByLabel("Name", { exact: true }).fill(name);
   await card(dialog, "WAHA");

@@ -238,6 +238,8 @@ test("the profile: name, password, sessions", async ({ page, browser }) => {
   await expect(mine.locator("#current-note .error")).toBeVisible();
   await change(password, fresh, `${fresh}!`);
   await expect(mine.locator("#repeated-note")).toContainText("The two passwords differ.");
+  await change(password, "short");
+  await expect(mine.locator("#password-note .error")).toContainText("Use at least 12 characters.");
   await signedIn(person).then((request) => request.dispose());
   await change(password, fresh);
   await toast(mine, "Password changed.");

@@ -31,13 +31,19 @@ impl Moment {
 
 /// "2 min ago", with the exact UTC time on hover, and the local one beside it once the page is hydrated.
 #[component]
-pub fn MomentText(moment: Moment) -> impl IntoView {
+pub fn MomentText(
+    moment: Moment,
+    /// What else the hover says, on a line of its own. (A title around this one would never show.)
+    #[prop(optional, into)]
+    more: Option<String>,
+) -> impl IntoView {
     let Moment { words, utc, at_ms } = moment;
     let machine = utc.replace(" UTC", "Z");
-    let title = RwSignal::new(utc.clone());
+    let line = more.map(|more| format!("\n{more}")).unwrap_or_default();
+    let title = RwSignal::new(format!("{utc}{line}"));
     Effect::new(move |_| {
         if let Some(local) = browser::local_time(at_ms) {
-            title.set(format!("{utc} · {local} local"));
+            title.set(format!("{utc} · {local} local{line}"));
         }
     });
     view! {

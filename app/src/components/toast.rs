@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
 
 use super::{
     badge::Tone,
     icons::{Glyph, Icon},
 };
+use crate::browser;
 
 #[derive(Debug, Clone)]
 struct Toast {
@@ -61,12 +62,19 @@ pub fn use_toasts() -> Toasts {
     })
 }
 
-/// Where the toasts appear.
+/// Where the toasts appear: at the edge of the page, and of the dialog while one is open.
 #[component]
 pub fn ToastTray() -> impl IntoView {
     let toasts = use_toasts();
+    let tray = NodeRef::<html::Div>::new();
+    Effect::new(move |_| {
+        if let Some(tray) = tray.get() {
+            browser::keep_toasts(&tray);
+        }
+    });
     view! {
-        <div class="toasts" role="status" aria-live="polite" id="toasts">
+        <div id="toasts-home">
+        <div node_ref=tray class="toasts" role="status" aria-live="polite" id="toasts">
             <For each=move || toasts.list.get() key=|toast| toast.id let:toast>
                 <div class=format!("toast {}", toast.tone.class())>
                     <Glyph icon=if toast.tone == Tone::Ok { Icon::CheckCircle } else { Icon::Alert }/>
@@ -81,6 +89,7 @@ pub fn ToastTray() -> impl IntoView {
                     </button>
                 </div>
             </For>
+        </div>
         </div>
     }
 }

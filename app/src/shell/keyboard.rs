@@ -1,4 +1,4 @@
-//! `?` shows the shortcuts, `/` jumps into the search, `n` makes a new key. Keys that are typed into a field, or while
+//! `?` shows the shortcuts, `/` jumps into the page's search where it has one, `n` makes a new key. Keys that are typed into a field, or while
 //! a dialog is open, belong to it.
 
 use leptos::{ev, html, prelude::*, wasm_split::wasm_split};
@@ -10,6 +10,8 @@ use crate::{
     error::AppError,
     later::shown,
 };
+
+const SEARCH: &str = "[data-page-search]";
 
 #[component]
 pub fn Shortcuts() -> impl IntoView {
@@ -30,7 +32,7 @@ pub fn Shortcuts() -> impl IntoView {
             match event.key().as_str() {
                 "?" => asked.update(|n| *n += 1),
                 "/" => {
-                    if !browser::focus("[data-page-search]") {
+                    if !browser::focus(SEARCH) {
                         return;
                     }
                 }
@@ -62,8 +64,11 @@ fn help(asked: RwSignal<u32>) -> Result<AnyView, AppError> {
 #[component]
 fn Help(opened: RwSignal<u32>) -> impl IntoView {
     let help = NodeRef::<html::Dialog>::new();
+    // Only what works on the page that is open now.
+    let search = RwSignal::new(false);
     Effect::new(move |_| {
         opened.track();
+        search.set(browser::has(SEARCH));
         if let Some(dialog) = help.get().filter(|dialog| !dialog.open()) {
             browser::open_modal(&dialog);
         }
@@ -77,9 +82,9 @@ fn Help(opened: RwSignal<u32>) -> impl IntoView {
                 </form>
             </header>
             <dl class="dialog-body keys">
-                <div><dt>"Search keys on this page"</dt><dd><Kbd>"/"</Kbd></dd></div>
+                {move || search.get().then(|| view! { <div><dt>"Search this page"</dt><dd><Kbd>"/"</Kbd></dd></div> })}
                 <div><dt>"New API key"</dt><dd><Kbd>"n"</Kbd></dd></div>
-                <div><dt>"Go to a key or a page"</dt><dd><Kbd>"Ctrl"</Kbd>" "<Kbd>"K"</Kbd>" or "<Kbd>"⌘"</Kbd>" "<Kbd>"K"</Kbd></dd></div>
+                <div><dt>"Go to a name, an id or a page"</dt><dd><Kbd>"Ctrl"</Kbd>" "<Kbd>"K"</Kbd>" or "<Kbd>"⌘"</Kbd>" "<Kbd>"K"</Kbd></dd></div>
                 <div><dt>"Close a dialog or menu"</dt><dd><Kbd>"Esc"</Kbd></dd></div>
                 <div><dt>"Move in a menu"</dt><dd><Kbd>"↑"</Kbd>" "<Kbd>"↓"</Kbd></dd></div>
                 <div><dt>"This list"</dt><dd><Kbd>"?"</Kbd></dd></div>

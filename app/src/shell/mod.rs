@@ -4,6 +4,8 @@ mod door;
 mod frame;
 mod keyboard;
 mod palette;
+#[cfg(feature = "ssr")]
+mod search;
 mod sidebar;
 mod theme;
 

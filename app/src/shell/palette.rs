@@ -19,21 +19,13 @@ pub struct Hit {
     pub href: String,
 }
 
-/// Keys whose name, hint or id match; the first eight.
+/// Keys, instances, endpoints and errors of the API by name; whatever has a page by its id.
 #[server(endpoint = "shell/search")]
 pub async fn search(q: String) -> Result<Vec<Hit>, AppError> {
-    let me = crate::session::current().await?;
-    let filter = domain::keys::KeyFilter { q: q.chars().take(100).collect(), ..Default::default() };
-    let list = domain::keys::store::list(me.db(), me.organization(), &filter, crate::session::now()).await?;
-    let hit = |row: domain::keys::ApiKeyRow| Hit {
-        href: format!("/dashboard/developer/api-keys?panel=usage&key={}", row.key.id),
-        label: row.key.name,
-        hint: row.key.hint,
-    };
-    Ok(list.rows.into_iter().take(8).map(hit).collect())
+    super::search::find(&crate::session::current().await?, &q).await
 }
 
-const PAGES: [(&str, &str, &str); 11] = [
+const PAGES: [(&str, &str, &str); 12] = [
     ("API Keys", "Developer", "/dashboard/developer/api-keys"),
     ("Create API Key", "Developer", "/dashboard/developer/api-keys?panel=new"),
     ("Revoked keys", "Developer", "/dashboard/developer/api-keys?status=revoked"),
@@ -45,6 +37,7 @@ const PAGES: [(&str, &str, &str); 11] = [
     ("Audit log", "Settings", "/dashboard/settings/audit"),
     ("Profile", "Settings", "/dashboard/settings/profile"),
     ("OpenAPI document", "API", "/api/v1/openapi.json"),
+    ("Errors of the API", "API", "/api/v1/problems"),
 ];
 
 fn pages(query: &str) -> Vec<Hit> {
@@ -56,7 +49,7 @@ fn pages(query: &str) -> Vec<Hit> {
         .collect()
 }
 
-/// Waits for its keys; the palette itself comes with the first of them.
+/// Waits for its shortcut; the palette itself comes with the first of them.
 #[component]
 pub fn Palette() -> impl IntoView {
     let asked = RwSignal::new(0u32);
@@ -178,12 +171,12 @@ fn PaletteDialog(opened: RwSignal<u32>) -> impl IntoView {
                 <input
                     type="text"
                     role="combobox"
-                    aria-label="Go to a key or a page"
+                    aria-label="Go to a name, an id or a page"
                     aria-expanded="true"
                     aria-controls="palette-list"
                     aria-autocomplete="list"
                     aria-activedescendant=move || hits.with(|hits| (!hits.is_empty()).then(|| format!("palette-{}", at.get())))
-                    placeholder="Go to a key or a page…"
+                    placeholder="Go to a name, an id or a page…"
                     autocomplete="off"
                     spellcheck="false"
                     prop:value=move || query.get()
@@ -221,7 +214,7 @@ fn PaletteDialog(opened: RwSignal<u32>) -> impl IntoView {
                         .collect_view()
                 }}
             </ul>
-            {move || hits.with(Vec::is_empty).then(|| view! { <p class="palette-none">"No key and no page of this name."</p> })}
+            {move || hits.with(Vec::is_empty).then(|| view! { <p class="palette-none">"Nothing has this name or id."</p> })}
             {move || failed.get().map(|failed| view! { <p class="palette-none" role="alert">{failed}</p> })}
         </dialog>
     }

@@ -1,4 +1,5 @@
-//! What the list of instances shows beside the instances themselves, for all of them in one question.
+//! What the list of instances shows beside the instances themselves, for all of them in one question; and finding them
+//! by name.
 
 use std::collections::HashMap;
 
@@ -56,4 +57,23 @@ pub async fn last_failures(
             (InstanceId(row.instance_id), failure)
         })
         .collect())
+}
+
+/// For the command palette: instances whose name contains the text, in any case, by name.
+///
+/// # Errors
+/// As the database.
+pub async fn named(db: &Db, organization: OrgId, q: &str, limit: i64) -> Result<Vec<(InstanceId, String)>> {
+    let mut tx = db.tenant(organization).await?;
+    let rows = sqlx::query!(
+        "select id, name from instances
+         where organization_id = $1 and deleted_at is null and strpos(lower(name), lower($2)) > 0
+         order by lower(name) limit $3",
+        organization.0,
+        q,
+        limit,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (InstanceId(row.id), row.name)).collect())
 }

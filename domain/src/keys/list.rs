@@ -8,7 +8,8 @@ use crate::{
     time::Time,
 };
 
-/// The states a list can be filtered by. Without a filter everything but revoked keys is shown.
+/// The states a list can be filtered by: each finds the keys whose badge says so. Without a filter everything but
+/// revoked keys is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusFilter {
@@ -17,12 +18,24 @@ pub enum StatusFilter {
     Expired,
     Expiring,
     Rotating,
+    Idle,
+    RateLimited,
+    ElevatedDenials,
     Revoked,
 }
 
 impl StatusFilter {
-    pub const ALL: [Self; 6] =
-        [Self::Active, Self::Disabled, Self::Expired, Self::Expiring, Self::Rotating, Self::Revoked];
+    pub const ALL: [Self; 9] = [
+        Self::Active,
+        Self::Disabled,
+        Self::Expired,
+        Self::Expiring,
+        Self::Rotating,
+        Self::Idle,
+        Self::RateLimited,
+        Self::ElevatedDenials,
+        Self::Revoked,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,6 +44,9 @@ impl StatusFilter {
             Self::Expired => "expired",
             Self::Expiring => "expiring",
             Self::Rotating => "rotating",
+            Self::Idle => "idle",
+            Self::RateLimited => "rate_limited",
+            Self::ElevatedDenials => "elevated_denials",
             Self::Revoked => "revoked",
         }
     }
@@ -39,6 +55,7 @@ impl StatusFilter {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
 
+    /// The words of the badge.
     pub fn label(self) -> &'static str {
         match self {
             Self::Active => "Active",
@@ -46,6 +63,9 @@ impl StatusFilter {
             Self::Expired => "Expired",
             Self::Expiring => "Expiring",
             Self::Rotating => "Rotating",
+            Self::Idle => "Idle",
+            Self::RateLimited => "Rate-limited now",
+            Self::ElevatedDenials => "Elevated denials",
             Self::Revoked => "Revoked",
         }
     }

@@ -104,6 +104,15 @@ pub struct LastUse {
     pub user_agent: String,
 }
 
+impl LastUse {
+    /// "192.0.2.7 · curl/8.14.1"
+    pub fn origin(&self) -> String {
+        let ip = self.ip.map_or_else(|| "unknown address".to_owned(), |ip| ip.to_string());
+        let agent = if self.user_agent.is_empty() { "no user agent" } else { &self.user_agent };
+        format!("{ip} · {agent}")
+    }
+}
+
 /// A secret that was replaced and works until `until`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OldSecret {
@@ -165,12 +174,15 @@ pub struct Caller {
     pub last_at: Time,
 }
 
-/// What would stop working if the key were revoked or a scope removed. Over the last seven days.
+/// What would stop working if the key were revoked, or a scope, an address or an instance removed. Over the last seven
+/// days.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InUse {
     pub callers: Vec<Caller>,
     /// Calls that needed a scope, by scope.
     pub scopes: Vec<(Scope, i64)>,
+    /// Messages that were accepted, by instance.
+    pub instances: Vec<(InstanceId, i64)>,
     pub queued_messages: i64,
 }
 

@@ -41,9 +41,12 @@ pub struct RecentTraffic {
 
 /// Days before the expiry at which a key counts as expiring.
 pub const EXPIRING_DAYS: i64 = 7;
-const IDLE_DAYS: [i64; 2] = [90, 30];
+/// Days without a call after which a key counts as idle; the longest that fits is said.
+pub const IDLE_DAYS: [i64; 2] = [90, 30];
+/// Minutes for which a call that the limit refused counts as "now".
+pub const LIMITED_MINUTES: i64 = 2;
 /// Denials count as elevated from ten in two hours that are a tenth of all calls.
-const ELEVATED: (i64, f64) = (10, 0.1);
+pub const ELEVATED: (i64, f64) = (10, 0.1);
 
 impl ApiKey {
     /// The most important thing to know about the key at `now`.

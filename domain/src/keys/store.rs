@@ -10,7 +10,11 @@ use uuid::Uuid;
 
 use super::{
     ApiKey, ApiKeyRow, Caller, Environment, FreshKey, HourBar, InUse, KeyFilter, KeyHash, KeyList, KeySort, KeyStats,
-    LastUse, NewApiKey, OldSecret, Overlap, PageAt, RecentTraffic, Scope, StatusFilter, list::PER_PAGE, signing, token,
+    LastUse, NewApiKey, OldSecret, Overlap, PageAt, RecentTraffic, Scope, StatusFilter,
+    list::PER_PAGE,
+    signing,
+    status::{ELEVATED, EXPIRING_DAYS, IDLE_DAYS, LIMITED_MINUTES},
+    token,
 };
 use crate::{
     Db, Error,
@@ -152,22 +156,9 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: 
         None if filter.hash.is_some() => {}
         None => drop(query.push(" and k.revoked_at is null")),
         Some(StatusFilter::Revoked) => drop(query.push(" and k.revoked_at is not null")),
-        Some(StatusFilter::Rotating) => {
-            query.push(" and k.revoked_at is null and exists (select from api_key_secrets s where s.key_id = k.id and s.ends_at > ").push_bind(now).push(")");
-        }
-        Some(state) => {
-            let number = match state {
-                StatusFilter::Expiring => 1,
-                StatusFilter::Disabled => 2,
-                StatusFilter::Expired => 3,
-                _ => 0,
-            };
-            query
-                .push(" and api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ")
-                .push_bind(now)
-                .push(") = ")
-                .push_bind(number);
-        }
+        Some(StatusFilter::Expired) => push_state(query, "= 3", now),
+        Some(StatusFilter::Disabled) => push_state(query, "= 2", now),
+        Some(working) => push_working(query, organization, working, now),
     }
     if let Some(hash) = &filter.hash {
         let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
@@ -198,7 +189,62 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: 
         query.push(" and k.allowed_ips = '{}'");
     }
     if filter.idle {
-        query.push(" and coalesce(k.last_used_at, k.created_at) < ").push_bind(now - TimeDelta::days(30));
+        query.push(" and ");
+        push_idle(query, now);
+    }
+}
+
+fn push_state(query: &mut QueryBuilder<Postgres>, is: &'static str, now: Time) {
+    query.push(" and api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ").push_bind(now).push(") ").push(is);
+}
+
+fn push_idle(query: &mut QueryBuilder<Postgres>, now: Time) {
+    query.push("coalesce(k.last_used_at, k.created_at) < ").push_bind(now - TimeDelta::days(IDLE_DAYS[1]));
+}
+
+/// Keys that let calls through and whose badge is `wanted`: that reason holds, and none that weighs more. The order is
+/// that of [`ApiKey::status`].
+fn push_working(query: &mut QueryBuilder<Postgres>, organization: OrgId, wanted: StatusFilter, now: Time) {
+    push_state(query, "< 2", now);
+    for reason in [
+        StatusFilter::RateLimited,
+        StatusFilter::ElevatedDenials,
+        StatusFilter::Rotating,
+        StatusFilter::Expiring,
+        StatusFilter::Idle,
+    ] {
+        query.push(if reason == wanted { " and (" } else { " and not (" });
+        match reason {
+            StatusFilter::RateLimited => {
+                query.push("k.id in (select key_id from usage_rollups where organization_id = ");
+                query
+                    .push_bind(organization.0)
+                    .push(" and grain = 'minute' and outcome = 'rate_limited' and bucket > ");
+                query.push_bind(now - TimeDelta::minutes(LIMITED_MINUTES)).push(")");
+            }
+            StatusFilter::ElevatedDenials => {
+                let (this_hour, (least, share)) = (hour_of(now), ELEVATED);
+                query.push("k.id in (select key_id from usage_rollups where organization_id = ");
+                query.push_bind(organization.0).push(" and grain = 'hour' and bucket > ");
+                query.push_bind(this_hour - TimeDelta::hours(2)).push(" and bucket <= ").push_bind(this_hour);
+                query.push(" group by key_id having sum(calls) filter (where outcome <> 'allowed') >= ");
+                query.push_bind(least).push(" and sum(calls) filter (where outcome <> 'allowed') >= sum(calls) * ");
+                query.push_bind(share).push("::float8)");
+            }
+            StatusFilter::Rotating => {
+                query.push("exists (select from api_key_secrets s where s.key_id = k.id and s.ends_at > ");
+                query.push_bind(now).push(")");
+            }
+            StatusFilter::Expiring => {
+                query.push("k.expires_at <= ").push_bind(now + TimeDelta::days(EXPIRING_DAYS));
+                query.push(" and k.expires_at is not null");
+            }
+            _ => push_idle(query, now),
+        }
+        query.push(")");
+        if reason == wanted {
+            break;
+        }
     }
 }
 
@@ -376,7 +422,7 @@ async fn complete(
         &ids,
         this_hour - TimeDelta::hours(24),
         this_hour,
-        now - TimeDelta::minutes(2),
+        now - TimeDelta::minutes(LIMITED_MINUTES),
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -975,19 +1021,21 @@ pub async fn stats(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result
 pub async fn in_use(db: &Db, organization: OrgId, id: KeyId, now: Time) -> Result<InUse> {
     let mut tx = db.tenant(organization).await?;
     load(&mut tx, organization, id, "").await?;
+    let since = now - TimeDelta::days(IN_USE_DAYS);
     let scopes = sqlx::query!(
         r#"select scope as "scope!", count(*) as "calls!" from request_log
            where organization_id = $1 and key_id = $2 and at > $3 and outcome = 'allowed' and scope is not null
            group by scope order by 2 desc"#,
         organization.0,
         id.0,
-        now - TimeDelta::days(IN_USE_DAYS),
+        since,
     )
     .fetch_all(&mut *tx)
     .await?;
     Ok(InUse {
         callers: callers(&mut tx, organization, id, None, now).await?,
         scopes: scopes.into_iter().filter_map(|row| Some((Scope::parse(&row.scope)?, row.calls))).collect(),
+        instances: messages::store::accepted_of_key(&mut tx, organization, id, since).await?,
         queued_messages: messages::store::waiting_of_key(&mut tx, organization, id).await?,
     })
 }
@@ -1065,7 +1113,8 @@ pub async fn history(db: &Db, organization: OrgId, id: KeyId) -> Result<Vec<Audi
     audit::store::of_subject(db, organization, &id.to_string()).await
 }
 
-/// For the command palette: id, name and hint of keys whose name begins with or contains the text.
+/// For the command palette: id, name and hint of keys that are not revoked and whose name, hint or description contains
+/// the text, by name; the first eight.
 pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(KeyId, String, String)>> {
     let filter =
         KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };

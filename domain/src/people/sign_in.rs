@@ -299,7 +299,7 @@ pub async fn change_password(
         note_failure(db, &row.email, actor.ip).await?;
         return Err(Error::field("current", "This is not your current password."));
     }
-    passwords::check("new", new, &row.email).map_err(|e| Error::Invalid(vec![e]))?;
+    passwords::check("password", new, &row.email).map_err(|e| Error::Invalid(vec![e]))?;
     let hash = hasher.hash(new).await?;
     let mut tx = db.system().begin().await?;
     sqlx::query!("update people set password_hash = $2 where id = $1", person.0, hash).execute(&mut *tx).await?;

@@ -1,4 +1,4 @@
-//! What the list of endpoints shows of each, for all of them in one question.
+//! What the list of endpoints shows of each, for all of them in one question; and finding endpoints and deliveries.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     Db, Result,
-    ids::{EndpointId, OrgId},
+    ids::{DeliveryId, EndpointId, EventId, MessageId, OrgId},
 };
 
 /// Where counting deliveries ends.
@@ -50,4 +50,65 @@ pub async fn glances(db: &Db, organization: OrgId, ids: &[EndpointId]) -> Result
         .into_iter()
         .map(|row| (EndpointId(row.id), Glance { succeeded: row.succeeded, failed: row.failed, pending: row.pending }))
         .collect())
+}
+
+/// For the command palette: endpoints whose URL contains the text, in any case, the newest first.
+///
+/// # Errors
+/// As the database.
+pub async fn with_url(db: &Db, organization: OrgId, q: &str, limit: i64) -> Result<Vec<(EndpointId, String)>> {
+    let mut tx = db.tenant(organization).await?;
+    let rows = sqlx::query!(
+        "select id, url from webhook_endpoints
+         where organization_id = $1 and deleted_at is null and strpos(lower(url), lower($2)) > 0
+         order by id desc limit $3",
+        organization.0,
+        q,
+        limit,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (EndpointId(row.id), row.url)).collect())
+}
+
+/// What deliveries tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Event(EventId),
+    Message(MessageId),
+}
+
+/// A delivery, as it is found by what it tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub id: DeliveryId,
+    /// `message.delivered`
+    pub kind: String,
+    /// Of its endpoint.
+    pub url: String,
+}
+
+/// For the command palette: the deliveries that tell of an event or a message, the newest first.
+///
+/// # Errors
+/// As the database.
+pub async fn deliveries_of(db: &Db, organization: OrgId, subject: Subject, limit: i64) -> Result<Vec<Found>> {
+    let id = match subject {
+        Subject::Event(id) => id.0,
+        Subject::Message(id) => id.0,
+    };
+    let mut tx = db.tenant(organization).await?;
+    let rows = sqlx::query!(
+        "select d.id, d.kind, w.url from deliveries d
+         join webhook_endpoints w on w.organization_id = d.organization_id and w.id = d.endpoint_id
+         where d.organization_id = $1
+           and d.event_id in (select id from events where organization_id = $1 and (id = $2 or message_id = $2))
+         order by d.id desc limit $3",
+        organization.0,
+        id,
+        limit,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| Found { id: DeliveryId(row.id), kind: row.kind, url: row.url }).collect())
 }

@@ -34,7 +34,7 @@ use tower_http::{
     timeout::TimeoutLayer,
 };
 
-use crate::state::AppState;
+use crate::{api::problem::CODES, state::AppState};
 
 /// A page that takes longer has lost its reader.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,6 +74,7 @@ fn context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
         settings: Arc::new(app::session::Settings {
             public_url: state.public_url.clone(),
             key_prefix: state.key_prefix.clone(),
+            problems: CODES.iter().map(|(_, about)| (about.code, about.title)).collect(),
         }),
         outside: Arc::new(outside::Outside(state.clone())),
     };

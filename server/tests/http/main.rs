@@ -5,6 +5,7 @@
 
 mod bodies;
 mod command;
+mod console;
 mod conversations;
 mod denials;
 mod fuzz;

@@ -14,6 +14,7 @@ use crate::{
     error::Result,
     ids::{InstanceId, KeyId, MessageId, OrgId, RequestId},
     keys::Environment,
+    partitions,
     time::{self, Time},
 };
 
@@ -298,4 +299,29 @@ pub async fn waiting_of_key(tx: &mut PgConnection, organization: OrgId, key: Key
     )
     .fetch_one(tx)
     .await?)
+}
+
+/// Messages of a key that were accepted since a moment, by instance, in the caller's transaction; the most first.
+/// Deleted instances are left out.
+///
+/// # Errors
+/// As the database.
+pub async fn accepted_of_key(
+    tx: &mut PgConnection,
+    organization: OrgId,
+    key: KeyId,
+    since: Time,
+) -> Result<Vec<(InstanceId, i64)>> {
+    let rows = sqlx::query!(
+        r#"select m.instance_id, count(*) as "count!" from messages m
+           join instances i on i.organization_id = m.organization_id and i.id = m.instance_id and i.deleted_at is null
+           where m.organization_id = $1 and m.key_id = $2 and m.id >= $3
+           group by 1 order by 2 desc"#,
+        organization.0,
+        key.0,
+        partitions::lowest_id(since),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (InstanceId(row.instance_id), row.count)).collect())
 }

@@ -15,12 +15,18 @@ const SECRET_ID: &str = "revealed-secret";
 #[component]
 pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
     let page = KeysPage::get();
-    let copied = RwSignal::new(false);
+    // One each: who has the key alone cannot call, and the other is as lost as the key would be.
+    let key_copied = RwSignal::new(revealed.key.is_none());
+    let secret_copied = RwSignal::new(revealed.api_secret.is_none());
     let asked = RwSignal::new(false);
-    let on_copied = Callback::new(move |()| copied.set(true));
-    // Closing without having copied asks once.
+    let all_copied = Callback::new(move |()| {
+        key_copied.set(true);
+        secret_copied.set(true);
+    });
+    let missing = Memo::new(move |_| missing(key_copied.get(), secret_copied.get()));
+    // Closing without having copied everything asks once.
     let may_close = Callback::new(move |()| {
-        let may = copied.get_untracked() || asked.get_untracked();
+        let may = missing.with_untracked(Option::is_none) || asked.get_untracked();
         asked.set(true);
         may
     });
@@ -47,10 +53,10 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
                 may_close=may_close
                 wide=true
                 foot=move || view! {
-                    {move || (asked.get() && !copied.get()).then(|| view! {
+                    {move || missing.get().filter(|_| asked.get()).map(|words| view! {
                         <p class="reveal-ask" role="alert">
                             <Glyph icon=Icon::Alert/>
-                            <span>"You have not copied the key yet. Once this is closed, nobody can show it again."</span>
+                            <span>{words}</span>
                         </p>
                     })}
                     <LinkButton href=page.close_href() kind=ButtonKind::Primary icon=Icon::Check>"I’ve Saved My Key"</LinkButton>
@@ -60,15 +66,15 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
                     <Notice tone=Tone::Warn>
                         <p><strong>{warning}</strong></p>
                     </Notice>
-                    {key.map(|key| view! { <Shown text=key id=KEY_ID label="API key" copied on_copied/> })}
+                    {key.map(|key| view! { <Shown text=key id=KEY_ID label="API key" copied=key_copied/> })}
                     {secret.map(|secret| view! {
                         <div class="reveal-secret">
                             <h3>"API secret"</h3>
-                            <Shown text=secret id=SECRET_ID label="API secret" copied on_copied/>
+                            <Shown text=secret id=SECRET_ID label="API secret" copied=secret_copied/>
                             <p class="note">"Calls must carry it in X-API-Secret, or sign with it in X-Signature; without it they are refused."</p>
                         </div>
                     })}
-                    {has_key.then(|| view! { <Snippets revealed=with_key on_copied/> })}
+                    {has_key.then(|| view! { <Snippets revealed=with_key on_copied=all_copied/> })}
                     <Radar id/>
                 </div>
             </Dialog>
@@ -76,15 +82,22 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
     }
 }
 
+/// What is asked of somebody who closes the card; `None` once everything was copied.
+fn missing(key_copied: bool, secret_copied: bool) -> Option<&'static str> {
+    match (key_copied, secret_copied) {
+        (true, true) => None,
+        (false, true) => Some("You have not copied the key yet. Once this is closed, nobody can show it again."),
+        (true, false) => Some("You have not copied the API secret yet. Once this is closed, nobody can show it again."),
+        (false, false) => Some(
+            "You have copied neither the key nor the API secret yet. Once this is closed, nobody can show them again.",
+        ),
+    }
+}
+
 /// A text to be copied, in one piece.
 #[component]
-fn Shown(
-    text: String,
-    id: &'static str,
-    label: &'static str,
-    copied: RwSignal<bool>,
-    on_copied: Callback<()>,
-) -> impl IntoView {
+fn Shown(text: String, id: &'static str, label: &'static str, copied: RwSignal<bool>) -> impl IntoView {
+    let on_copied = Callback::new(move |()| copied.set(true));
     view! {
         <div class="reveal-key">
             <code

@@ -145,8 +145,8 @@ pub fn StatusBadge(status: Status) -> impl IntoView {
 fn LastUsed(last_use: Option<(Moment, String)>, bars: Vec<HourBar>) -> impl IntoView {
     let used = match last_use {
         Some((moment, from)) => view! {
-            <span class="used" title=from.clone()>
-                <MomentText moment/>
+            <span class="used">
+                <MomentText moment more=from.clone()/>
                 <span class="sr-only">{format!(", from {from}")}</span>
             </span>
         }

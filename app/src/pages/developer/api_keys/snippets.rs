@@ -45,7 +45,7 @@ pub fn snippets(revealed: &Revealed) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The forms as tabs that switch with CSS alone. `on_copied` hears of each copy.
+/// The forms as tabs that switch with CSS alone; each holds everything that was revealed. `on_copied` hears of each copy.
 #[component]
 pub fn Snippets(revealed: Revealed, on_copied: Callback<()>) -> impl IntoView {
     let all = snippets(&revealed);

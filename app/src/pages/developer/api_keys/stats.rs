@@ -176,6 +176,10 @@ fn Facts(key: ApiKey, now: Time) -> impl IntoView {
         Some(at) => view! { <TimeText at now exact=true/> }.into_any(),
         None => "never".into_any(),
     };
+    let last_use = match &key.last_use {
+        Some(used) => view! { <TimeText at=used.at now/> {format!(" from {}", used.origin())} }.into_any(),
+        None => "never".into_any(),
+    };
     let group = group_label(key.scope_group.as_deref(), key.scopes);
     let id = key.id.to_string();
     view! {
@@ -195,6 +199,7 @@ fn Facts(key: ApiKey, now: Time) -> impl IntoView {
                     None => "none".into_any(),
                 }}</dd></div>
                 <div><dt>"Expires"</dt> <dd>{expiry}</dd></div>
+                <div><dt>"Last used"</dt> <dd>{last_use}</dd></div>
                 <div><dt>"Created"</dt> <dd><TimeText at=key.created_at now/> {format!(" by {}", key.created_by_name)}</dd></div>
                 <div><dt>"Permissions"</dt> <dd>{group}<ul class="scope-list">{scopes}</ul></dd></div>
             </dl>

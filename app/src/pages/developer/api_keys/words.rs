@@ -1,7 +1,7 @@
 //! The list in words. Server only.
 
 use domain::{
-    keys::{ApiKey, ApiKeyRow, Environment, KeyList, LastUse, scope::group_label},
+    keys::{ApiKey, ApiKeyRow, Environment, KeyList, scope::group_label},
     throttle::ThrottleMode,
     time::{self, Time},
 };
@@ -44,7 +44,7 @@ fn row(row: ApiKeyRow, now: Time) -> Row {
         test: key.environment == Environment::Test,
         revoked: key.revoked_at.is_some(),
         disabled: key.disabled_at.is_some(),
-        last_use: key.last_use.map(|used| (Moment::relative(used.at, now), origin(&used))),
+        last_use: key.last_use.map(|used| (Moment::relative(used.at, now), used.origin())),
         created: Moment::relative(key.created_at, now),
         created_by: key.created_by_name,
         name: key.name,
@@ -53,13 +53,6 @@ fn row(row: ApiKeyRow, now: Time) -> Row {
         status: row.status,
         hours: row.hours,
     }
-}
-
-/// "2026-11-20 21:43:07 UTC · 192.0.2.7 · curl/8.14.1"
-fn origin(used: &LastUse) -> String {
-    let ip = used.ip.map_or_else(|| "unknown address".to_owned(), |ip| ip.to_string());
-    let agent = if used.user_agent.is_empty() { "no user agent" } else { &used.user_agent };
-    format!("{} · {ip} · {agent}", time::exact(used.at))
 }
 
 fn limits(key: &ApiKey, now: Time) -> Vec<(String, Option<String>)> {

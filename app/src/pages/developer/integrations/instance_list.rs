@@ -44,26 +44,14 @@ pub fn Instances(rows: Vec<InstanceLine>, next: Option<InstanceId>, now: Time, m
                     <p>"The WhatsApp numbers that your messages leave from."</p>
                 </div>
                 {(may_manage && !empty).then(|| view! {
-                    <LinkButton
-                        href=page.href(Panel::NewInstance)
-                        kind=ButtonKind::Primary
-                        icon=Icon::Plus
-                        attr:data-new="true"
-                    >
-                        "Add instance"
-                    </LinkButton>
+                    <LinkButton href=page.href(Panel::NewInstance) kind=ButtonKind::Primary icon=Icon::Plus>"Add instance"</LinkButton>
                 })}
             </header>
             {if empty {
                 view! {
                     <EmptyState icon=Icon::Phone title="No instances yet" text=nothing>
                         {may_manage.then(|| view! {
-                            <LinkButton
-                                href=page.href(Panel::NewInstance)
-                                kind=ButtonKind::Primary
-                                icon=Icon::Plus
-                                attr:data-new="true"
-                            >
+                            <LinkButton href=page.href(Panel::NewInstance) kind=ButtonKind::Primary icon=Icon::Plus>
                                 "Add the first instance"
                             </LinkButton>
                         })}
