@@ -667,7 +667,7 @@ async fn events_are_what_the_document_says(_: PgPoolOptions, options: PgConnectO
     let moved = world.call(Method::PATCH, &path, &key, json!({ "category": "MARKETING" })).await;
     assert_eq!(moved.status, 200, "{}", moved.text());
 
-    let (ends, revoked) = (world.key("ends", &[]).await, world.key("revoked", &[]).await);
+    let (ends, revoked) = (world.key("ends", &["message:send"]).await, world.key("revoked", &["message:send"]).await);
     sqlx::query("update api_keys set expires_at = now() + interval '2 days' where id = $1")
         .bind(ends.id.0)
         .execute(world.db.system())
