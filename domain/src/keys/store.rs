@@ -1064,12 +1064,3 @@ pub async fn owners(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, OrgId)>> {
 pub async fn history(db: &Db, organization: OrgId, id: KeyId) -> Result<Vec<AuditRow>> {
     audit::store::of_subject(db, organization, &id.to_string()).await
 }
-
-/// For the command palette: id, name and hint of keys whose name begins with or contains the text.
-pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(KeyId, String, String)>> {
-    let filter =
-        KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };
-    let mut tx = db.tenant(organization).await?;
-    let (keys, ..) = page(&mut tx, organization, &filter, 8, Utc::now()).await?;
-    Ok(keys.into_iter().map(|(key, _)| (key.id, key.name, key.hint)).collect())
-}
