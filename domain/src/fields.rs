@@ -49,11 +49,6 @@ impl Object {
         self.map.get(field).is_some_and(Value::is_null)
     }
 
-    /// Has anything been wrong so far?
-    pub fn is_fine(&self) -> bool {
-        self.errors.is_empty()
-    }
-
     /// The field as it came, unless it is missing or null.
     pub fn value(&mut self, field: &str) -> Option<Value> {
         self.map.remove(field).filter(|value| !value.is_null())

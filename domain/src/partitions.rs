@@ -22,10 +22,13 @@ enum Keep {
     Days(i64),
 }
 
+/// Of events, and of what else happened that is told by them.
+const EVENTS: Keep = Keep::Months(13);
+
 const TABLES: [Table; 5] = [
     Table { name: "messages", column: "id", keep: Keep::Months(13) },
     Table { name: "message_steps", column: "message_id", keep: Keep::Months(13) },
-    Table { name: "events", column: "id", keep: Keep::Months(13) },
+    Table { name: "events", column: "id", keep: EVENTS },
     Table { name: "deliveries", column: "id", keep: Keep::Days(90) },
     Table { name: "delivery_attempts", column: "id", keep: Keep::Days(90) },
 ];
@@ -40,6 +43,11 @@ impl Keep {
             Self::Days(days) => now - TimeDelta::days(days),
         }
     }
+}
+
+/// What happened before this is not kept any more.
+pub fn events_kept_since(now: Time) -> Time {
+    EVENTS.before(now)
 }
 
 /// The smallest UUIDv7 of a moment.

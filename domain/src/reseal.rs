@@ -3,13 +3,16 @@
 //! Servers run on meanwhile: with both secrets they read what either sealed, and seal with the new one. It may be ended
 //! and begun again at any time. What lives for minutes only, such as a session's notes, is left to end by itself.
 
+use std::collections::BTreeMap;
+
 use sqlx::{AssertSqlSafe, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
     Db,
+    audit::{self, Change},
     error::Result,
-    ids::{EndpointId, InstanceId, KeyId},
+    ids::{EndpointId, InstanceId, KeyId, OrgId},
     instances, keys,
     seal::Sealer,
     webhooks,
@@ -56,22 +59,45 @@ pub struct Resealed {
     pub unreadable: Vec<String>,
 }
 
-/// Seals everything anew.
+/// Seals everything anew. The audit log of each organization that had something sealed anew says so; `by` is who did it.
 ///
 /// # Errors
 /// As the database; what was done until then stays done.
-pub async fn all(db: &Db, sealer: &Sealer) -> Result<Resealed> {
+pub async fn all(db: &Db, sealer: &Sealer, by: &str) -> Result<Resealed> {
     let mut resealed = Resealed::default();
-    for place in &PLACES {
-        one_place(db, sealer, place, &mut resealed).await?;
+    let mut of = BTreeMap::new();
+    let ended = every_place(db, sealer, &mut resealed, &mut of).await;
+    // Also when it was cut short.
+    for (organization, count) in of {
+        let mut tx = db.system().begin().await?;
+        let entry = audit::store::Entry {
+            action: "organization.secrets_resealed",
+            subject: organization.to_string(),
+            subject_name: "",
+            changes: vec![Change::new("secrets", None, Some(count.to_string()))],
+        };
+        audit::store::append_as(&mut tx, organization, None, by, None, entry).await?;
+        tx.commit().await?;
     }
-    Ok(resealed)
+    ended.map(|()| resealed)
 }
 
-async fn one_place(db: &Db, sealer: &Sealer, place: &Place, resealed: &mut Resealed) -> Result<()> {
+/// How many values were sealed anew, by organization.
+type Counts = BTreeMap<OrgId, u64>;
+
+async fn every_place(db: &Db, sealer: &Sealer, resealed: &mut Resealed, of: &mut Counts) -> Result<()> {
+    for place in &PLACES {
+        one_place(db, sealer, place, resealed, of).await?;
+    }
+    Ok(())
+}
+
+async fn one_place(db: &Db, sealer: &Sealer, place: &Place, resealed: &mut Resealed, of: &mut Counts) -> Result<()> {
     let Place { table, column, context } = place;
-    let select =
-        format!("select id, {column} from {table} where {column} is not null and id > $1 order by id limit {PAGE}");
+    let select = format!(
+        "select id, {column}, organization_id from {table}
+         where {column} is not null and id > $1 order by id limit {PAGE}"
+    );
     // Only what is still as it was read: somebody may have replaced it meanwhile.
     let update = format!("update {table} set {column} = $3 where id = $1 and {column} = $2");
     let mut after = Uuid::nil();
@@ -94,8 +120,12 @@ async fn one_place(db: &Db, sealer: &Sealer, place: &Place, resealed: &mut Resea
                 .bind(sealed)
                 .bind(anew)
                 .execute(db.system())
-                .await?;
-            resealed.done += done.rows_affected();
+                .await?
+                .rows_affected();
+            resealed.done += done;
+            if done > 0 {
+                *of.entry(OrgId(row.try_get(2)?)).or_default() += done;
+            }
         }
     }
 }

@@ -8,11 +8,13 @@ use chrono::{Duration, Utc};
 use common::World;
 use domain::{
     Error,
+    audit::store as audit,
     conversations::{
         ConversationState, Handover, NewInbound,
         store::{self, Filter},
     },
     ids::{InstanceId, OrgId},
+    partitions,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -147,7 +149,7 @@ async fn a_person_takes_over_and_gives_back(pool: PgPool) {
     let one = instance(&pool, world.org(), "one").await;
     receive(&world, one, &[inbound("a", "60123456789"), inbound("b", "60123456780")]).await;
     let id = list(&world, &Filter { contact: Some("60123456789".into()), ..Filter::default() }).await[0].id;
-    let put = async |handover: &Handover| store::put(&world.db, world.org(), id, None, handover).await.unwrap();
+    let put = async |handover: &Handover| store::put(&world.db, &world.owner, id, None, handover).await.unwrap();
     let states = async |now| {
         let of = async |state| {
             let filter = Filter { state: Some(state), ..Filter::default() };
@@ -169,6 +171,56 @@ async fn a_person_takes_over_and_gives_back(pool: PgPool) {
     assert_eq!(states(now + Duration::days(1_000)).await, (1, 1), "without a time it stays");
     assert_eq!(put(&Handover::BOT).await.state_at(now), Handover::BOT);
     assert_eq!(states(now).await, (2, 0));
+
+    let history = audit::of_subject(&world.db, world.org(), &id.to_string()).await.unwrap();
+    assert_eq!(history.len(), 3, "what changed nothing is not there");
+    assert!(history.iter().all(|row| row.action == "conversation.handed_over" && row.actor == world.owner.name));
+    let taken: Vec<_> =
+        history[2].changes.iter().map(|change| (change.field.as_str(), change.after.as_deref())).collect();
+    assert_eq!(taken[..2], [("answered by", Some("human")), ("assignee", Some("Ada"))]);
+    let told = serde_json::to_string(&history).unwrap();
+    assert!(!told.contains("60123456789"), "the log is for ever, a number is not: {told}");
+}
+
+/// As old as events may become; the conversation itself stays.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_people_wrote_long_ago_is_deleted(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let one = instance(&pool, world.org(), "one").await;
+    let now = Utc::now();
+    receive(&world, one, &[inbound("new", "60123456789")]).await;
+    // More than one statement deletes.
+    sqlx::query(
+        "insert into inbound_messages
+         select ('00' || substr(md5(n::text), 3))::uuid, organization_id, instance_id, conversation_id, n::text, sender,
+                kind, body, at
+         from inbound_messages, generate_series(1, 4500) as n",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for (name, at) in [
+        ("kept", partitions::events_kept_since(now) + Duration::seconds(1)),
+        ("old", partitions::events_kept_since(now) - Duration::seconds(1)),
+    ] {
+        sqlx::query(
+            "insert into inbound_messages
+             select $1, organization_id, instance_id, conversation_id, $2, sender, kind, body, at
+             from inbound_messages where provider_message_id = 'new'",
+        )
+        .bind(partitions::lowest_id(at))
+        .bind(name)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+    store::forget_old(&world.db, now).await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("select provider_message_id from inbound_messages order by id")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(left, ["kept", "new"]);
+    assert_eq!(list(&world, &Filter::default()).await.len(), 1);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -207,15 +259,12 @@ async fn others_see_nothing(pool: PgPool) {
     let one = instance(&pool, world.org(), "one").await;
     receive(&world, one, &[inbound("a", "60123456789")]).await;
     let id = list(&world, &Filter::default()).await[0].id;
-    let other = world.other_organization().await.organization_id;
-    let theirs = instance(&pool, other, "theirs").await;
-    for (organization, allowed) in [(other, None), (world.org(), Some(vec![theirs])), (world.org(), Some(vec![]))] {
-        let db = &world.db;
+    let other = world.other_organization().await;
+    let theirs = instance(&pool, other.organization_id, "theirs").await;
+    for (actor, allowed) in [(&other, None), (&world.owner, Some(vec![theirs])), (&world.owner, Some(vec![]))] {
+        let (db, organization) = (&world.db, actor.organization_id);
         assert!(matches!(store::get(db, organization, id, allowed.as_deref()).await, Err(Error::NotFound)));
-        assert!(matches!(
-            store::put(db, organization, id, allowed.as_deref(), &human(None)).await,
-            Err(Error::NotFound)
-        ));
+        assert!(matches!(store::put(db, actor, id, allowed.as_deref(), &human(None)).await, Err(Error::NotFound)));
         let filter = Filter { allowed, ..Filter::default() };
         assert!(store::list(db, organization, &filter, 5, None, Utc::now()).await.unwrap().conversations.is_empty());
     }

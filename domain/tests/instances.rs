@@ -154,9 +154,9 @@ async fn a_new_secret_seals_everything_anew(pool: PgPool) {
     let (old, new) = ("a secret for tests, long enough to be one", "another secret, as long as the first one was");
     let new = SecretString::from(new);
     let both = Sealer::new(&new).and_old(&SecretString::from(old));
-    let done = reseal::all(&world.db, &both).await.unwrap();
+    let done = reseal::all(&world.db, &both, "command line").await.unwrap();
     assert_eq!((done.done, done.current, done.unreadable.len()), (2, 0, 0));
-    let again = reseal::all(&world.db, &both).await.unwrap();
+    let again = reseal::all(&world.db, &both, "command line").await.unwrap();
     assert_eq!((again.done, again.current), (0, 2));
 
     let cache = InstanceCache::new(world.db.clone(), Sealer::new(&new));
@@ -175,7 +175,7 @@ async fn a_new_secret_seals_everything_anew(pool: PgPool) {
     domain::keys::store::create_with_secret(&world.db, &both, &world.owner, key, None, "bnc").await.unwrap();
     let third = SecretString::from("the third secret, as long as the other two were");
     let next = Sealer::new(&third).and_old(&new);
-    let done = reseal::all(&world.db, &next).await.unwrap();
+    let done = reseal::all(&world.db, &next, "command line").await.unwrap();
     assert_eq!(
         (done.done, done.current, done.unreadable),
         (5, 0, vec![]),
@@ -189,12 +189,20 @@ async fn a_new_secret_seals_everything_anew(pool: PgPool) {
     .await
     .unwrap();
     assert!(sealed.iter().all(|text| Sealer::new(&third).is_current(text)));
+    // One row for each time that something was sealed anew.
+    let told = audit::of_subject(&world.db, world.org(), &world.org().to_string()).await.unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|row| row.action == "organization.secrets_resealed")
+        .map(|row| (row.actor.as_str(), row.changes[0].after.as_deref()))
+        .collect();
+    assert_eq!(told, [("command line", Some("5")), ("command line", Some("2"))]);
     assert!(!secret.expose_secret().is_empty());
     let cache = InstanceCache::new(world.db.clone(), Sealer::new(&third));
 
     // What nobody can open is named, and stays.
     let stranger = Sealer::new(&SecretString::from("a third secret that never sealed anything"));
-    let lost = reseal::all(&world.db, &stranger).await.unwrap();
+    let lost = reseal::all(&world.db, &stranger, "command line").await.unwrap();
     assert_eq!((lost.done, lost.unreadable.len()), (0, 5));
     assert!(lost.unreadable.iter().any(|place| place.contains(&first.0.to_string())), "{lost:?}");
     assert!(cache.known(first).await.unwrap().is_some());

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::World;
 use domain::{
     Db, Error,
+    audit::store as audit,
     idempotency::{self, Answer, Claim, Claimed, Fingerprint},
     ids::{InstanceId, KeyId, MessageId, OrgId},
     keys::{self, Environment, KeyForm},
@@ -283,11 +284,8 @@ async fn instances_of_others_and_deleted_ones_are_not_there(pool: PgPool) {
     assert!(store::get(&desk.db, desk.org, None, id).await.is_ok());
     let all = MessageFilter { limit: 10, ..MessageFilter::default() };
     assert_eq!(store::list(&desk.db, other.organization_id, &all).await.unwrap().messages, []);
-    assert!(matches!(
-        store::cancel(&desk.db, other.organization_id, None, id, "Eve", at(1)).await,
-        Err(Error::NotFound)
-    ));
-    assert!(matches!(store::send_now(&desk.db, other.organization_id, id, at(1)).await, Err(Error::NotFound)));
+    assert!(matches!(store::cancel_by(&desk.db, &other, id, at(1)).await, Err(Error::NotFound)));
+    assert!(matches!(store::send_now(&desk.db, &other, id, at(1)).await, Err(Error::NotFound)));
 
     sqlx::query("update instances set deleted_at = now()").execute(desk.db.system()).await.unwrap();
     assert_eq!(desk.accept_one(good, 1).await, Err(Refusal::NoInstance));
@@ -562,6 +560,33 @@ async fn a_line_is_as_long_as_what_waits_in_it(pool: PgPool) {
     assert_eq!(cancelled, 146, "whoever waits for a message hears that it was cancelled");
 }
 
+/// What a person does to a message is in the audit log, without the number that it was for.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_people_do_to_messages_is_written_down(pool: PgPool) {
+    let desk = Desk::new(&pool).await;
+    let (waha, key) =
+        (desk.instance("waha").await, desk.key("Shop", |form| form.throttle_mode = "random".into()).await);
+    let mut ids = Vec::new();
+    for to in ["60123456789", "60123456780", "60123456781"] {
+        ids.push(desk.accepted(desk.message(key, waha, to), 0).await.id.unwrap());
+    }
+    let ada = &desk.world.owner;
+    store::send_now(&desk.db, ada, ids[1], at(1)).await.unwrap();
+    store::cancel_by(&desk.db, ada, ids[1], at(2)).await.unwrap();
+    let (message, steps) = store::get(&desk.db, desk.org, None, ids[1]).await.unwrap();
+    assert_eq!(message.status, MessageStatus::Cancelled);
+    assert_eq!(steps[1].detail, format!("Cancelled by {}.", ada.name));
+    assert!(matches!(store::cancel_by(&desk.db, ada, ids[1], at(3)).await, Err(Error::Conflict(_))));
+    store::cancel(&desk.db, desk.org, Some(key), ids[2], "by Shop", at(1)).await.unwrap();
+
+    let rows = audit::page(&desk.db, desk.org, None, None, None, 10).await.unwrap();
+    let of_messages: Vec<_> = rows.iter().filter(|row| row.action.starts_with("message.")).collect();
+    let told: Vec<_> = of_messages.iter().map(|row| (row.action.as_str(), row.subject.clone())).collect();
+    assert_eq!(told, [("message.cancelled", ids[1].to_string()), ("message.hurried", ids[1].to_string())]);
+    assert!(of_messages.iter().all(|row| row.actor == ada.name));
+    assert!(!serde_json::to_string(&of_messages).unwrap().contains("60123456780"));
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn send_now_goes_first_but_keeps_the_order_of_a_recipient(pool: PgPool) {
     let desk = Desk::new(&pool).await;
@@ -574,18 +599,18 @@ async fn send_now_goes_first_but_keeps_the_order_of_a_recipient(pool: PgPool) {
     for to in ["60123456780", "60123456781", "60123456782", "60123456789", "60123456783", "60123456789"] {
         ids.push(desk.accepted(desk.message(key, waha, to), 0).await.id.unwrap());
     }
-    store::send_now(&desk.db, desk.org, ids[5], at(1)).await.unwrap();
+    store::send_now(&desk.db, &desk.world.owner, ids[5], at(1)).await.unwrap();
     let order = run(&desk, 6).await;
     let place = |id: MessageId| order.iter().position(|other| *other == id).unwrap();
     assert_eq!(place(ids[3]), 0, "the earlier message to the same recipient comes along: {order:?}");
     assert!(place(ids[5]) < place(ids[1]), "and it is before what waited: {order:?}");
-    assert!(matches!(store::send_now(&desk.db, desk.org, ids[5], at(99)).await, Err(Error::Conflict(_))));
+    assert!(matches!(store::send_now(&desk.db, &desk.world.owner, ids[5], at(99)).await, Err(Error::Conflict(_))));
 
     let (waha, mut ids) = (desk.instance("waha").await, Vec::new());
     for n in 0..4 {
         ids.push(desk.accepted(desk.message(key, waha, &format!("6012345678{n}")), 0).await.id.unwrap());
     }
-    store::send_now(&desk.db, desk.org, ids[3], at(1)).await.unwrap();
+    store::send_now(&desk.db, &desk.world.owner, ids[3], at(1)).await.unwrap();
     assert_eq!(run(&desk, 4).await, [ids[3], ids[0], ids[1], ids[2]]);
 }
 
@@ -628,7 +653,6 @@ async fn the_figures_of_a_key(pool: PgPool) {
     let stats = keys::store::stats(&desk.db, desk.org, key, Utc::now()).await.unwrap();
     assert_eq!((stats.messages, stats.sent, stats.delivered, stats.read, stats.failed), (6, 4, 1, 1, 2));
     assert_eq!(stats.last_message_at, Some(at(5)));
-    assert_eq!(stats.delivery_rate(), Some(2.0 / 6.0));
     assert_eq!(keys::store::in_use(&desk.db, desk.org, key, Utc::now()).await.unwrap().queued_messages, 6);
     let unused = desk.key("Unused", |_| {}).await;
     let stats = keys::store::stats(&desk.db, desk.org, unused, Utc::now()).await.unwrap();

@@ -969,6 +969,46 @@ async fn one_instance_does_not_take_all_places(pool: PgPool) {
     assert_eq!(line.claim(at(3)).await.len(), 1);
 }
 
+/// Meta takes 80 messages a second of a number. Two servers take turns; test messages and other providers do not count.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_cloud_api_number_begins_no_more_than_80_within_any_second(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let other = Line { org: line.org, db: line.db.clone(), server: Uuid::now_v7() };
+    let cloud = line.instance("cloud_api").await;
+    for n in 0..200 {
+        line.accept(cloud, &format!("60120000{n:03}"), start(), 0, "live").await;
+    }
+    let mut begun: Vec<DateTime<Utc>> = Vec::new();
+    for (look, server) in [&line, &other].into_iter().cycle().take(20).enumerate() {
+        let now = ms(100 * i64::try_from(look).unwrap());
+        begun.extend(server.send_due(now).await.iter().map(|_| now));
+    }
+    for at in &begun {
+        let within = begun.iter().filter(|other| *at <= **other && **other < *at + TimeDelta::seconds(1)).count();
+        assert!(within <= 80, "{within} in the second from {at}");
+    }
+    assert_eq!(begun.len(), 160, "nothing is held back longer than it must be");
+
+    // It is looked at again when there is room, not before.
+    assert_eq!(queue::next_due(&line.db).await.unwrap(), Some(ms(2_000)));
+    assert_eq!(other.send_due(ms(1_999)).await, []);
+    let test = line.accept(cloud, "60130000000", ms(1_999), 0, "test").await;
+    assert_eq!(line.send_due(ms(1_999)).await, [test]);
+    assert_eq!(line.send_due(ms(2_000)).await.len(), 20);
+    assert_eq!(other.send_due(ms(2_300)).await.len(), 20, "what is left");
+    assert_eq!(queue::next_due(&line.db).await.unwrap(), None);
+
+    let waha = line.instance("waha").await;
+    for n in 0..100 {
+        line.accept(waha, &format!("60140000{n:03}"), start(), 0, "live").await;
+    }
+    let mut left = 0;
+    for _ in 0..5 {
+        left += line.send_due(ms(3_000)).await.len();
+    }
+    assert_eq!(left, 100, "without such a limit");
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn the_queue_shows_what_waits(pool: PgPool) {
     let line = Line::new(&pool).await;

@@ -4,9 +4,11 @@
 
 mod common;
 
+use chrono::{Duration, Utc};
 use common::World;
 use domain::{
     Error,
+    audit::{Change, store as audit},
     ids::{InstanceId, OrgId, TemplateId},
     messages::body,
     templates::{
@@ -436,7 +438,7 @@ async fn events(pool: &PgPool) -> Vec<(String, Value)> {
 async fn a_listing_is_taken_over_again_and_again(pool: PgPool) {
     let world = World::new(&pool).await;
     let instance = instance(&pool, world.org(), "cloud_api").await;
-    let sync = async |listed: &[Listed]| store::sync(&world.db, world.org(), instance, listed).await.unwrap();
+    let sync = async |listed: &[Listed]| store::sync(&world.db, None, world.org(), instance, listed).await.unwrap();
     let mut listed = listing();
     assert_eq!(sync(&listed).await, Synced { listed: 12, added: 12, ..Synced::default() });
     let first = all(&world, instance).await;
@@ -501,7 +503,7 @@ async fn a_listing_is_taken_over_again_and_again(pool: PgPool) {
 async fn a_provider_tells_of_changes_on_its_own(pool: PgPool) {
     let world = World::new(&pool).await;
     let instance = instance(&pool, world.org(), "cloud_api").await;
-    store::sync(&world.db, world.org(), instance, &listing()).await.unwrap();
+    store::sync(&world.db, None, world.org(), instance, &listing()).await.unwrap();
     let (org, name, language) = (world.org(), "order_confirmation", "en_US");
     let mut tx = world.db.system().begin().await.unwrap();
     assert!(store::set_category(&mut tx, org, instance, name, language, "MARKETING").await.unwrap());
@@ -525,7 +527,7 @@ async fn lists_are_paged_and_filtered(pool: PgPool) {
     let world = World::new(&pool).await;
     let (one, two) = (instance(&pool, world.org(), "cloud_api").await, instance(&pool, world.org(), "sandbox").await);
     for instance in [one, two] {
-        store::sync(&world.db, world.org(), instance, &listing()).await.unwrap();
+        store::sync(&world.db, None, world.org(), instance, &listing()).await.unwrap();
     }
     let mut seen = Vec::new();
     let mut after = None;
@@ -558,49 +560,98 @@ async fn sandbox_templates_are_made_here(pool: PgPool) {
     let world = World::new(&pool).await;
     let sandbox = instance(&pool, world.org(), "sandbox").await;
     let new = listing().remove(1);
-    let made = store::create(&world.db, world.org(), sandbox, None, &new).await.unwrap();
+    let made = store::create(&world.db, &world.owner, sandbox, None, &new).await.unwrap();
     assert_eq!(made.status, "APPROVED");
-    assert!(matches!(store::create(&world.db, world.org(), sandbox, None, &new).await, Err(Error::Conflict(_))));
+    assert!(matches!(store::create(&world.db, &world.owner, sandbox, None, &new).await, Err(Error::Conflict(_))));
     let patch =
         TemplatePatch { category: Some("UTILITY".into()), status: Some("PAUSED".into()), ..TemplatePatch::default() };
-    let changed = store::edit(&world.db, world.org(), made.id, None, patch).await.unwrap();
+    let changed = store::edit(&world.db, &world.owner, made.id, None, patch).await.unwrap();
     assert_eq!((changed.category.as_str(), changed.previous_category.as_deref()), ("UTILITY", Some("MARKETING")));
     assert_eq!((changed.status.as_str(), &changed.components), ("PAUSED", &made.components));
     assert_eq!(events(&pool).await.len(), 1);
-    store::delete(&world.db, world.org(), made.id, None).await.unwrap();
+    store::delete(&world.db, &world.owner, made.id, None).await.unwrap();
     assert!(matches!(store::get(&world.db, world.org(), made.id, None).await, Err(Error::NotFound)));
-    let again = store::create(&world.db, world.org(), sandbox, None, &new).await.unwrap();
+    let again = store::create(&world.db, &world.owner, sandbox, None, &new).await.unwrap();
     assert_ne!(again.id, made.id);
+    let history = audit::of_subject(&world.db, world.org(), &made.id.to_string()).await.unwrap();
+    let actions: Vec<&str> = history.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["template.deleted", "template.edited", "template.created"], "what failed is not there");
+    assert_eq!(history[1].subject_name, format!("{} ({})", new.name, new.language));
+    let change = |field: &str, before: &str, after: &str| Change::new(field, Some(before.into()), Some(after.into()));
+    assert_eq!(
+        history[1].changes,
+        [change("category", "MARKETING", "UTILITY"), change("status", "APPROVED", "PAUSED")]
+    );
 
     // Elsewhere they are the provider's.
     for provider in ["cloud_api", "waha"] {
         let theirs = instance(&pool, world.org(), provider).await;
         assert!(
-            matches!(store::create(&world.db, world.org(), theirs, None, &new).await, Err(Error::Conflict(_))),
+            matches!(store::create(&world.db, &world.owner, theirs, None, &new).await, Err(Error::Conflict(_))),
             "{provider}"
         );
-        store::sync(&world.db, world.org(), theirs, std::slice::from_ref(&new)).await.unwrap();
+        store::sync(&world.db, None, world.org(), theirs, std::slice::from_ref(&new)).await.unwrap();
         let id = all(&world, theirs).await[0].id;
         assert!(matches!(
-            store::edit(&world.db, world.org(), id, None, TemplatePatch::default()).await,
+            store::edit(&world.db, &world.owner, id, None, TemplatePatch::default()).await,
             Err(Error::Conflict(_))
         ));
-        assert!(matches!(store::delete(&world.db, world.org(), id, None).await, Err(Error::Conflict(_))));
+        assert!(matches!(store::delete(&world.db, &world.owner, id, None).await, Err(Error::Conflict(_))));
     }
 
     // Instances that the key may not use, and those of others, are not there.
-    let other = world.other_organization().await.organization_id;
-    for (organization, allowed) in [(world.org(), Some(&[][..])), (other, None)] {
-        let db = &world.db;
-        assert!(matches!(store::create(db, organization, sandbox, allowed, &new).await, Err(Error::NotFound)));
+    let other = world.other_organization().await;
+    for (actor, allowed) in [(&world.owner, Some(&[][..])), (&other, None)] {
+        let (db, organization) = (&world.db, actor.organization_id);
+        assert!(matches!(store::create(db, actor, sandbox, allowed, &new).await, Err(Error::NotFound)));
         assert!(matches!(store::get(db, organization, again.id, allowed).await, Err(Error::NotFound)));
         assert!(matches!(
-            store::edit(db, organization, again.id, allowed, TemplatePatch::default()).await,
+            store::edit(db, actor, again.id, allowed, TemplatePatch::default()).await,
             Err(Error::NotFound)
         ));
-        assert!(matches!(store::delete(db, organization, again.id, allowed).await, Err(Error::NotFound)));
+        assert!(matches!(store::delete(db, actor, again.id, allowed).await, Err(Error::NotFound)));
         let filter = Filter { allowed: allowed.map(<[_]>::to_vec), ..Filter::default() };
         assert!(store::list(db, organization, &filter, 100, None).await.unwrap().templates.is_empty());
     }
-    assert!(store::find(&world.db, other, sandbox, &new.name, &new.language).await.unwrap().is_none());
+    assert!(store::find(&world.db, other.organization_id, sandbox, &new.name, &new.language).await.unwrap().is_none());
+}
+
+/// Numbers are asked for their templates once a day, each by one server; whoever asked in between counts, too.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn templates_become_stale_after_a_day(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        numbers.push(instance(&pool, world.org(), "cloud_api").await);
+    }
+    for other in ["sandbox", "waha"] {
+        instance(&pool, world.org(), other).await;
+    }
+    sqlx::query("update instances set status = 'connected'").execute(&pool).await.unwrap();
+    for state in ["status = 'disconnected'", "status = 'connected', deleted_at = now()"] {
+        let id = instance(&pool, world.org(), "cloud_api").await;
+        let update = format!("update instances set {state} where id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(update)).bind(id.0).execute(&pool).await.unwrap();
+    }
+    let now = Utc::now();
+    let take = async |limit, hours| {
+        let taken = store::take_stale(&world.db, limit, now + Duration::hours(hours)).await.unwrap();
+        assert!(taken.iter().all(|(organization, _)| *organization == world.org()));
+        taken.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(take(2, 0).await.len(), 2, "no more than asked for");
+    assert_eq!(take(10, 0).await.len(), 1, "those that are left");
+    assert_eq!(take(10, 23).await, []);
+    let mut all = take(10, 24).await;
+    all.sort_unstable();
+    assert_eq!(all, numbers);
+
+    sqlx::query("update instances set templates_asked_at = null").execute(&pool).await.unwrap();
+    store::sync(&world.db, Some(&world.owner), world.org(), numbers[0], &listing()).await.unwrap();
+    assert!(!take(10, 23).await.contains(&numbers[0]), "somebody asked just now");
+    let [row] = &audit::of_subject(&world.db, world.org(), &numbers[0].to_string()).await.unwrap()[..] else {
+        panic!()
+    };
+    assert_eq!(row.action, "template.synced");
+    assert!(row.changes.contains(&Change::new("added", None, Some("12".into()))), "{:?}", row.changes);
 }

@@ -5,7 +5,7 @@
 
 use chrono::{TimeDelta, Utc};
 use domain::{
-    Db, Error,
+    Db, Error, audit,
     ids::{EndpointId, OrgId},
     keys::{self, Environment, KeyForm},
     people::{Actor, Role},
@@ -374,6 +374,14 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     assert_eq!(resend::count(db, scene.acme, &filter).await.unwrap(), 3);
     let job = resend::start(db, actor, &filter).await.unwrap();
     assert_eq!((job.total, job.done, job.finished_at), (3, 0, None));
+    let [row] = &audit::store::of_subject(db, scene.acme, &job.id.to_string()).await.unwrap()[..] else { panic!() };
+    let told: Vec<_> =
+        row.changes.iter().map(|c| format!("{} {}", c.field, c.after.as_deref().unwrap_or("-"))).collect();
+    let url = &store::get(db, scene.acme, None, id).await.unwrap().url;
+    assert_eq!(
+        told,
+        ["deliveries 3", &format!("endpoint {url}"), "status succeeded", "event message.*", "answered with 2xx"]
+    );
     assert!(matches!(resend::start(db, actor, &filter).await, Err(Error::Conflict(_))), "one at a time");
     assert!(resend::step(db).await.unwrap());
     let job = resend::job(db, scene.acme, None, job.id).await.unwrap();
@@ -389,6 +397,10 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     let job = resend::cancel(db, actor, None, job.id).await.unwrap();
     assert!(job.cancelled_at.is_some());
     assert!(!resend::step(db).await.unwrap());
+    assert!(resend::cancel(db, actor, None, job.id).await.unwrap().cancelled_at.is_some());
+    let history = audit::store::of_subject(db, scene.acme, &job.id.to_string()).await.unwrap();
+    let actions: Vec<&str> = history.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["webhook.resend_cancelled", "webhook.deliveries_resent"], "stopped once");
 
     // A filter that nothing matches ends at once.
     let nothing = DeliveryFilter { event: Some("instance.*".into()), ..DeliveryFilter::default() };

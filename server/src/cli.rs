@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use domain::{
     Db,
     audit::store::Verdict,
-    ids::{KeyId, OrgId},
+    ids::{InstanceId, KeyId, OrgId},
     keys::{Environment, KeyFilter, KeyForm, store},
     people::{Actor, Organization, form, passwords, sign_in},
     secret::{ExposeSecret, SecretString},
@@ -24,6 +24,9 @@ use crate::{
     postgres::Cluster,
     serve, telemetry,
 };
+
+/// Who does what is done here, in the audit log.
+const COMMAND_LINE: &str = "command line";
 
 /// Developer console and public API of a WhatsApp messaging platform
 #[derive(Debug, Parser)]
@@ -121,6 +124,9 @@ struct KeysCreate {
     /// An address or network that the key works from; may be repeated; any by default
     #[arg(long = "allow-ip", value_name = "ADDRESS")]
     allow_ips: Vec<String>,
+    /// The id of an instance that the key may use; may be repeated; all by default
+    #[arg(long = "instance", value_name = "ID")]
+    instances: Vec<InstanceId>,
     /// Anti-ban pacing: off, fixed, random or smart
     #[arg(long, default_value = "off", value_name = "MODE")]
     throttle: String,
@@ -313,7 +319,7 @@ async fn with_database(command: Command, settings: &Settings, db: &Db) -> Result
 }
 
 async fn secrets_rotate(settings: &Settings, db: &Db) -> Result<ExitCode, Failure> {
-    let resealed = domain::reseal::all(db, &settings.sealer()?).await?;
+    let resealed = domain::reseal::all(db, &settings.sealer()?, COMMAND_LINE).await?;
     print(format!(
         "{} sealed anew, {} were sealed with the current secret already.\n",
         resealed.done, resealed.current
@@ -405,13 +411,7 @@ async fn organization(db: &Db, named: Option<&str>) -> Result<Organization, Fail
 }
 
 fn actor(organization: OrgId) -> Actor {
-    Actor {
-        organization_id: organization,
-        person_id: None,
-        name: "command line".into(),
-        ip: None::<IpAddr>,
-        role: None,
-    }
+    Actor { organization_id: organization, person_id: None, name: COMMAND_LINE.into(), ip: None::<IpAddr>, role: None }
 }
 
 async fn keys_create(args: KeysCreate, settings: &Settings, db: &Db) -> Result<(), Failure> {
@@ -484,6 +484,8 @@ fn key_form(args: &KeysCreate, now: DateTime<Utc>) -> KeyForm {
         scope_group: args.group.clone().unwrap_or_default(),
         scopes: args.scopes.clone(),
         allowed_ips: args.allow_ips.join("\n"),
+        instances_mode: if args.instances.is_empty() { "all" } else { "some" }.into(),
+        instances: args.instances.iter().map(ToString::to_string).collect(),
         rate_limit: if args.rate_limit.trim() == "0" { String::new() } else { args.rate_limit.clone() },
         expires,
         expires_on,
@@ -499,6 +501,7 @@ fn option_of(field: &str) -> String {
         "scope_group" => "--group".into(),
         "scopes" => "--scope".into(),
         "allowed_ips" => "--allow-ip".into(),
+        "instances" => "--instance".into(),
         "expires" | "expires_on" => "--expires-days".into(),
         other => format!("--{}", other.replace('_', "-")),
     }

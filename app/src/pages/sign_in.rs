@@ -64,8 +64,13 @@ pub async fn sign_in(email: String, password: String, #[server(default)] next: S
 /// Ends this session.
 #[server(endpoint = "session/sign_out")]
 pub async fn sign_out() -> Result<(), AppError> {
-    use crate::session;
+    use crate::session::{self, Current};
+    let viewer = session::current_or_none().await?;
     session::end().await?;
+    if let Some(viewer) = viewer {
+        let me = Current { viewer, ip: session::client_ip(), state: session::state()? };
+        domain::people::sessions::signed_out(me.db(), &me.actor()).await?;
+    }
     session::go("/sign-in");
     Ok(())
 }

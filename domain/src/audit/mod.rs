@@ -40,7 +40,8 @@ impl Change {
     }
 }
 
-/// "created this key", for the action `api_key.created`.
+/// "created the key", for the action `api_key.created`: what stands before the name of the subject. A few go on after it:
+/// [`sentence_end`].
 pub fn sentence(action: &str) -> &'static str {
     match action {
         "organization.created" => "created the organization",
@@ -50,7 +51,9 @@ pub fn sentence(action: &str) -> &'static str {
         "member.removed" => "removed",
         "invitation.created" => "invited",
         "invitation.revoked" => "withdrew the invitation of",
+        "organization.secrets_resealed" => "sealed all secrets anew",
         "person.signed_in" => "signed in",
+        "person.signed_out" => "signed out",
         "person.password_changed" => "changed the password of",
         "person.renamed" => "changed the name of",
         "person.sessions_ended" => "ended sessions of",
@@ -64,7 +67,7 @@ pub fn sentence(action: &str) -> &'static str {
         "api_key.enabled" => "enabled the key",
         "api_key.revoked" => "revoked the key",
         "api_key.denial_spike" => "saw many refused calls on the key",
-        "api_key.expiring" => "saw the coming expiry of the key",
+        "api_key.expiring" => "warned that the key",
         "instance.created" => "created the instance",
         "instance.edited" => "edited the instance",
         "instance.deleted" => "deleted the instance",
@@ -72,6 +75,13 @@ pub fn sentence(action: &str) -> &'static str {
         "instance.disconnected" => "disconnected the instance",
         "instance.paused" => "paused the queue of",
         "instance.resumed" => "let the queue go on of",
+        "message.cancelled" => "cancelled the message",
+        "message.hurried" => "hurried the message",
+        "conversation.handed_over" => "handed over the conversation",
+        "template.created" => "created the template",
+        "template.edited" => "edited the template",
+        "template.deleted" => "deleted the template",
+        "template.synced" => "took over Meta's templates of",
         "webhook.created" => "created the webhook endpoint",
         "webhook.edited" => "edited the webhook endpoint",
         "webhook.enabled" => "enabled the webhook endpoint",
@@ -80,7 +90,16 @@ pub fn sentence(action: &str) -> &'static str {
         "webhook.secret_rotated" => "replaced the secret of the webhook endpoint",
         "webhook.delivery_resent" => "resent a delivery to",
         "webhook.deliveries_resent" => "resent deliveries",
+        "webhook.resend_cancelled" => "stopped resending deliveries",
         _ => "changed",
+    }
+}
+
+/// What stands after the name of the subject: "expires soon", for the action `api_key.expiring`. Mostly nothing.
+pub fn sentence_end(action: &str) -> &'static str {
+    match action {
+        "api_key.expiring" => " expires soon",
+        _ => "",
     }
 }
 
@@ -88,12 +107,14 @@ pub fn sentence(action: &str) -> &'static str {
 pub const ACTIONS: &[&str] = &[
     "organization.created",
     "organization.renamed",
+    "organization.secrets_resealed",
     "member.joined",
     "member.role_changed",
     "member.removed",
     "invitation.created",
     "invitation.revoked",
     "person.signed_in",
+    "person.signed_out",
     "person.password_changed",
     "person.sessions_ended",
     "person.renamed",
@@ -115,6 +136,13 @@ pub const ACTIONS: &[&str] = &[
     "instance.disconnected",
     "instance.paused",
     "instance.resumed",
+    "message.cancelled",
+    "message.hurried",
+    "conversation.handed_over",
+    "template.created",
+    "template.edited",
+    "template.deleted",
+    "template.synced",
     "webhook.created",
     "webhook.edited",
     "webhook.enabled",
@@ -123,4 +151,20 @@ pub const ACTIONS: &[&str] = &[
     "webhook.secret_rotated",
     "webhook.delivery_resent",
     "webhook.deliveries_resent",
+    "webhook.resend_cancelled",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_has_words_of_its_own() {
+        let mut words: Vec<&str> = ACTIONS.iter().map(|action| sentence(action)).collect();
+        assert!(!words.contains(&"changed"));
+        words.sort_unstable();
+        let all = words.len();
+        words.dedup();
+        assert_eq!(words.len(), all);
+    }
+}

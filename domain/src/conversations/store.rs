@@ -11,13 +11,19 @@ use uuid::Uuid;
 use super::{Conversation, ConversationState, Handover, NAME_MAX, NewInbound};
 use crate::{
     Db, Error,
+    audit::{self, Change},
     error::Result,
     ids::{ConversationId, InboundId, InstanceId, OrgId},
     keys::Environment,
+    partitions,
+    people::Actor,
     text::{without_nul, without_nul_json},
-    time::Time,
+    time::{self, Time},
     webhooks::events::{self, NewEvent},
 };
+
+/// Inbound messages that are deleted at once: a statement holds them for milliseconds.
+const FORGET_AT_ONCE: i64 = 2_000;
 
 /// Keeps what people wrote to an instance, each message once, and tells the organization's endpoints
 /// (`message.received`). All in the caller's transaction, for one message or a thousand. Returns how many were new.
@@ -343,35 +349,81 @@ async fn load(
     row.map(Into::into).ok_or(Error::NotFound)
 }
 
+/// Deletes what people wrote before the events about it are gone, too. The conversations stay.
+///
+/// # Errors
+/// When the database cannot be asked; what was deleted until then is.
+pub async fn forget_old(db: &Db, now: Time) -> Result<()> {
+    // Ids carry the time of receipt and are the primary key: the oldest are found without a search.
+    let before = partitions::lowest_id(partitions::events_kept_since(now));
+    loop {
+        let gone = sqlx::query!(
+            "delete from inbound_messages
+             where id in (select id from inbound_messages where id < $1 order by id limit $2 for update skip locked)",
+            before,
+            FORGET_AT_ONCE,
+        )
+        .execute(db.system())
+        .await?
+        .rows_affected();
+        if gone < FORGET_AT_ONCE.unsigned_abs() {
+            return Ok(());
+        }
+    }
+}
+
 /// Says who answers from now on. The same again changes nothing.
 ///
 /// # Errors
 /// `NotFound` as [`get`].
 pub async fn put(
     db: &Db,
-    organization: OrgId,
+    actor: &Actor,
     id: ConversationId,
     allowed: Option<&[InstanceId]>,
     handover: &Handover,
 ) -> Result<Conversation> {
-    let may = allowed.map(uuids);
+    let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
-    sqlx::query!(
-        "update conversations set state = $4, assignee = $5, until = $6, changed_at = now(), version = version + 1
-         where organization_id = $1 and id = $2 and ($3::uuid[] is null or instance_id = any($3))
-           and (state, assignee, until) is distinct from ($4, $5, $6::timestamptz)",
+    let before = load(&mut tx, organization, id, allowed).await?;
+    let changed = sqlx::query!(
+        "update conversations set state = $3, assignee = $4, until = $5, changed_at = now(), version = version + 1
+         where organization_id = $1 and id = $2
+           and (state, assignee, until) is distinct from ($3, $4, $5::timestamptz)",
         organization.0,
         id.0,
-        may.as_deref() as _,
         handover.state.as_str(),
         handover.assignee,
         handover.until,
     )
     .execute(&mut *tx)
-    .await?;
+    .await?
+    .rows_affected();
+    if changed > 0 {
+        // Not the contact: the audit log is for ever, and a phone number can be erased.
+        let entry = audit::store::Entry {
+            action: "conversation.handed_over",
+            subject: id.to_string(),
+            subject_name: &id.to_string(),
+            changes: changes(&before, handover),
+        };
+        audit::store::append(&mut tx, actor, entry).await?;
+    }
     let conversation = load(&mut tx, organization, id, allowed).await?;
     tx.commit().await?;
     Ok(conversation)
+}
+
+/// What differs, in words for the audit log.
+fn changes(before: &Conversation, after: &Handover) -> Vec<Change> {
+    let until = |until: Option<Time>| until.map(time::exact);
+    let fields = [
+        ("answered by", Some(before.state.as_str().to_owned()), Some(after.state.as_str().to_owned())),
+        ("assignee", before.assignee.clone(), after.assignee.clone()),
+        ("until", until(before.until), until(after.until)),
+    ];
+    let differ = fields.into_iter().filter(|(_, before, after)| before != after);
+    differ.map(|(field, before, after)| Change::new(field, before, after)).collect()
 }
 
 fn uuids(ids: &[InstanceId]) -> Vec<Uuid> {

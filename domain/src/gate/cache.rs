@@ -246,8 +246,8 @@ impl KeyCache {
         // A window begins with what other servers, and this one before its restart, let through.
         let row = sqlx::query!(
             r#"select s.id as secret_id, s.ends_at, k.id, k.organization_id, o.name as organization_name, k.name,
-                      k.environment, k.scopes, k.allowed_ips, k.allowed_instances, k.rate_limit, k.expires_at,
-                      k.disabled_at, k.revoked_at, k.signing_secret, k.first_used_at is null as "unused!",
+                      k.environment, k.scopes, k.allowed_ips, k.allowed_instances, k.rate_limit, k.throttle,
+                      k.expires_at, k.disabled_at, k.revoked_at, k.signing_secret, k.first_used_at is null as "unused!",
                       array(select (extract(epoch from minute) * 1000)::bigint from rate_windows
                             where key_id = k.id and server_id <> $2 and minute > now() - interval '61 minutes'
                             group by minute order by minute) as "minutes_ms!",
@@ -279,6 +279,7 @@ impl KeyCache {
             scopes: row.scopes.iter().filter_map(|s| Scope::parse(s)).collect(),
             allowed_ips: row.allowed_ips,
             rate_limit: row.rate_limit.map(i32::unsigned_abs),
+            throttle: serde_json::from_value(row.throttle).map_err(Error::internal)?,
             expires_ms: ms(row.expires_at),
             secret_ends_ms: ms(row.ends_at),
             disabled: row.disabled_at.is_some(),

@@ -11,6 +11,7 @@ use super::limiter::Rate;
 use crate::{
     ids::{InstanceId, KeyId, OrgId, SecretId},
     keys::{Environment, NotAKey, Scope, ScopeSet},
+    throttle::Throttle,
 };
 
 /// What the gate knows of a key: parsed once when it enters the cache. Times in milliseconds since the epoch.
@@ -25,6 +26,8 @@ pub struct GateKey {
     pub scopes: ScopeSet,
     pub allowed_ips: Vec<IpNet>,
     pub rate_limit: Option<u32>,
+    /// The pace of its messages. The queue asks the database for it; here it is only told.
+    pub throttle: Throttle,
     pub expires_ms: Option<i64>,
     /// End of this secret, when it was replaced with an overlap.
     pub secret_ends_ms: Option<i64>,
@@ -243,6 +246,7 @@ mod tests {
             scopes: if scope { ScopeSet::default() } else { ScopeSet::from_iter([Scope::WebhooksManage]) },
             allowed_ips: vec![if ip { "203.0.113.0/24" } else { "10.0.0.0/8" }.parse().unwrap()],
             rate_limit: Some(10),
+            throttle: Throttle::default(),
             expires_ms: Some(if expired { NOW } else { NOW + 1 }),
             secret_ends_ms: retired.then_some(NOW - 1),
             disabled,

@@ -202,15 +202,3 @@ pub struct KeyStats {
     pub denied: i64,
     pub top_endpoints: Vec<(String, i64)>,
 }
-
-impl KeyStats {
-    /// (delivered or read) ÷ total, 0..=1; `None` without messages.
-    pub fn delivery_rate(&self) -> Option<f64> {
-        (self.messages > 0).then(|| (self.delivered + self.read) as f64 / self.messages as f64)
-    }
-
-    /// read ÷ total, 0..=1; `None` without messages.
-    pub fn read_rate(&self) -> Option<f64> {
-        (self.messages > 0).then(|| self.read as f64 / self.messages as f64)
-    }
-}

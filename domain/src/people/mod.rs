@@ -97,12 +97,12 @@ pub struct Viewer {
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub organization_id: OrgId,
-    /// `None` on the command line.
+    /// `None` on the command line and of an API key.
     pub person_id: Option<PersonId>,
-    /// The person's e-mail address, or "command line".
+    /// The person's e-mail address, "API key …", or "command line".
     pub name: String,
     pub ip: Option<IpAddr>,
-    /// `None` on the command line, which may do everything.
+    /// `None` on the command line, which may do everything, and of an API key, which may do what its scopes say.
     pub role: Option<Role>,
 }
 

@@ -127,7 +127,16 @@ pub async fn end(db: &Db, actor: &Actor, handle: &str) -> Result<()> {
     if ended.rows_affected() == 0 {
         return Err(Error::NotFound);
     }
-    note(&mut tx, actor, person).await?;
+    note(&mut tx, actor, person, "person.sessions_ended").await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Writes down that a person signed out; ending the session is for whoever holds it.
+pub async fn signed_out(db: &Db, actor: &Actor) -> Result<()> {
+    let person = actor.person_id.ok_or(Error::NotFound)?;
+    let mut tx = db.system().begin().await?;
+    note(&mut tx, actor, person, "person.signed_out").await?;
     tx.commit().await?;
     Ok(())
 }
@@ -140,18 +149,13 @@ pub async fn end_others(db: &Db, actor: &Actor, current: &str) -> Result<u64> {
         .execute(&mut *tx)
         .await?;
     if ended.rows_affected() > 0 {
-        note(&mut tx, actor, person).await?;
+        note(&mut tx, actor, person, "person.sessions_ended").await?;
     }
     tx.commit().await?;
     Ok(ended.rows_affected())
 }
 
-async fn note(tx: &mut sqlx::PgConnection, actor: &Actor, person: PersonId) -> Result<()> {
-    let entry = Entry {
-        action: "person.sessions_ended",
-        subject: person.to_string(),
-        subject_name: &actor.name,
-        changes: vec![],
-    };
+async fn note(tx: &mut sqlx::PgConnection, actor: &Actor, person: PersonId, action: &'static str) -> Result<()> {
+    let entry = Entry { action, subject: person.to_string(), subject_name: &actor.name, changes: vec![] };
     audit::store::append(tx, actor, entry).await
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::{Listed, ParameterFormat, Template};
 use crate::{
     Db, Error,
+    audit::{self, Change},
     error::{OnConstraint, Result},
     ids::{InstanceId, OrgId, TemplateId},
     keys::Environment,
+    people::Actor,
     text::{without_nul, without_nul_json},
     time::Time,
     webhooks::events::{self, NewEvent},
@@ -211,12 +213,43 @@ pub struct Synced {
     pub recategorised: usize,
 }
 
-/// Takes over a provider's whole listing: what is new is added, what differs is changed, what is missing is marked as
-/// deleted. A change of category is kept and told (`template.category_changed`).
+/// Connected Cloud API numbers whose templates were last asked for a day before `now` or earlier, the longest ago first,
+/// at most `limit`. They count as asked for now: servers take turns, and a number that fails waits for the next day.
 ///
 /// # Errors
-/// When the database cannot be asked, or has no such instance.
-pub async fn sync(db: &Db, organization: OrgId, instance: InstanceId, listed: &[Listed]) -> Result<Synced> {
+/// When the database cannot be asked.
+pub async fn take_stale(db: &Db, limit: i64, now: Time) -> Result<Vec<(OrgId, InstanceId)>> {
+    let rows = sqlx::query!(
+        "update instances i set templates_asked_at = $1
+         from (select id from instances
+               where provider = 'cloud_api' and deleted_at is null and status = 'connected'
+                 and (templates_asked_at is null or templates_asked_at <= $2)
+               order by templates_asked_at nulls first, id limit $3
+               for update skip locked) stale
+         where i.id = stale.id
+         returning i.organization_id, i.id",
+        now,
+        now - TimeDelta::days(1),
+        limit,
+    )
+    .fetch_all(db.system())
+    .await?;
+    Ok(rows.into_iter().map(|row| (OrgId(row.organization_id), InstanceId(row.id))).collect())
+}
+
+/// Takes over a provider's whole listing: what is new is added, what differs is changed, what is missing is marked as
+/// deleted. A change of category is kept and told (`template.category_changed`). It is written down when somebody asked
+/// for it (`actor`), not when Bouncer did by itself.
+///
+/// # Errors
+/// `NotFound` without such an instance; when the database cannot be asked.
+pub async fn sync(
+    db: &Db,
+    actor: Option<&Actor>,
+    organization: OrgId,
+    instance: InstanceId,
+    listed: &[Listed],
+) -> Result<Synced> {
     // Whoever lists a template twice means the last one.
     let listed: BTreeMap<(String, String), &Listed> =
         listed.iter().map(|one| ((without_nul(&one.name), without_nul(&one.language)), one)).collect();
@@ -226,6 +259,18 @@ pub async fn sync(db: &Db, organization: OrgId, instance: InstanceId, listed: &[
         .bind(format!("templates of {instance}"))
         .execute(&mut *tx)
         .await?;
+    let now = Utc::now();
+    let name = sqlx::query_scalar!(
+        "update instances set templates_asked_at = $3
+         where organization_id = $1 and id = $2 and deleted_at is null
+         returning name",
+        organization.0,
+        instance.0,
+        now,
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(Error::NotFound)?;
     let before: BTreeMap<(String, String), String> = sqlx::query!(
         "select name, language, category from templates
          where organization_id = $1 and instance_id = $2 and deleted_at is null",
@@ -238,7 +283,6 @@ pub async fn sync(db: &Db, organization: OrgId, instance: InstanceId, listed: &[
     .map(|row| ((row.name, row.language), row.category))
     .collect();
 
-    let now = Utc::now();
     let mut rows = Columns::default();
     for one in listed.into_values() {
         rows.push(one);
@@ -303,6 +347,16 @@ pub async fn sync(db: &Db, organization: OrgId, instance: InstanceId, listed: &[
     }
     synced.recategorised = told.len();
     events::emit(&mut tx, &told).await?;
+    if let Some(actor) = actor {
+        let counts = [
+            ("listed", synced.listed),
+            ("added", synced.added),
+            ("removed", synced.removed),
+            ("category changed", synced.recategorised),
+        ];
+        let changes = counts.map(|(field, count)| Change::new(field, None, Some(count.to_string())));
+        note(&mut tx, actor, "template.synced", instance.to_string(), &name, changes.into()).await?;
+    }
     tx.commit().await?;
     Ok(synced)
 }
@@ -467,6 +521,22 @@ async fn provider(
     provider.ok_or(Error::NotFound)
 }
 
+/// "order_update (en_US)": a name alone may stand for several.
+fn title(name: &str, language: &str) -> String {
+    format!("{name} ({language})")
+}
+
+async fn note(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    action: &'static str,
+    subject: String,
+    name: &str,
+    changes: Vec<Change>,
+) -> Result<()> {
+    audit::store::append(tx, actor, audit::store::Entry { action, subject, subject_name: name, changes }).await
+}
+
 /// Makes a template on a sandbox instance.
 ///
 /// # Errors
@@ -474,11 +544,12 @@ async fn provider(
 /// and language.
 pub async fn create(
     db: &Db,
-    organization: OrgId,
+    actor: &Actor,
     instance: InstanceId,
     allowed: Option<&[InstanceId]>,
     new: &Listed,
 ) -> Result<Template> {
+    let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     may_change(&provider(&mut tx, organization, instance, allowed).await?)?;
     let taken =
@@ -515,8 +586,15 @@ pub async fn create(
     .fetch_one(&mut *tx)
     .await
     .on_constraint("templates_name_key", taken)?;
+    let template = Template::from(row);
+    let changes = vec![
+        Change::new("category", None, Some(template.category.clone())),
+        Change::new("status", None, Some(template.status.clone())),
+    ];
+    let name = title(&template.name, &template.language);
+    note(&mut tx, actor, "template.created", template.id.to_string(), &name, changes).await?;
     tx.commit().await?;
-    Ok(row.into())
+    Ok(template)
 }
 
 /// What of a sandbox template is to change.
@@ -534,11 +612,12 @@ pub struct TemplatePatch {
 /// `NotFound` as [`get`]; `Conflict` when its templates are not made here.
 pub async fn edit(
     db: &Db,
-    organization: OrgId,
+    actor: &Actor,
     id: TemplateId,
     allowed: Option<&[InstanceId]>,
     patch: TemplatePatch,
 ) -> Result<Template> {
+    let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     let (before, provider) = load(&mut tx, organization, id, allowed).await?;
     may_change(&provider)?;
@@ -575,17 +654,40 @@ pub async fn edit(
         );
         events::emit(&mut tx, &[event]).await?;
     }
+    let changes = changes(&before, &after);
+    if !changes.is_empty() {
+        let name = title(&after.name, &after.language);
+        note(&mut tx, actor, "template.edited", id.to_string(), &name, changes).await?;
+    }
     tx.commit().await?;
     Ok(after)
+}
+
+/// What differs, for the audit log. Of components only that they do: they may be long.
+fn changes(before: &Template, after: &Template) -> Vec<Change> {
+    let texts = [
+        ("category", &before.category[..], &after.category[..]),
+        ("status", &before.status, &after.status),
+        ("parameter format", before.parameter_format.as_str(), after.parameter_format.as_str()),
+    ];
+    let differ = texts.into_iter().filter(|(_, before, after)| before != after);
+    let mut changes: Vec<Change> = differ
+        .map(|(field, before, after)| Change::new(field, Some(before.to_owned()), Some(after.to_owned())))
+        .collect();
+    if before.components != after.components {
+        changes.push(Change::new("components", None, Some("changed".into())));
+    }
+    changes
 }
 
 /// Deletes a template of a sandbox instance.
 ///
 /// # Errors
 /// `NotFound` as [`get`]; `Conflict` when its templates are not made here.
-pub async fn delete(db: &Db, organization: OrgId, id: TemplateId, allowed: Option<&[InstanceId]>) -> Result<()> {
+pub async fn delete(db: &Db, actor: &Actor, id: TemplateId, allowed: Option<&[InstanceId]>) -> Result<()> {
+    let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
-    let (_, provider) = load(&mut tx, organization, id, allowed).await?;
+    let (template, provider) = load(&mut tx, organization, id, allowed).await?;
     may_change(&provider)?;
     sqlx::query!(
         "update templates set deleted_at = now() where organization_id = $1 and id = $2",
@@ -594,6 +696,8 @@ pub async fn delete(db: &Db, organization: OrgId, id: TemplateId, allowed: Optio
     )
     .execute(&mut *tx)
     .await?;
+    let name = title(&template.name, &template.language);
+    note(&mut tx, actor, "template.deleted", id.to_string(), &name, vec![]).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     ids::{DeliveryId, JobId, OrgId},
     keys::Environment,
     people::Actor,
-    time::Time,
+    time::{self, Time},
 };
 
 /// Deliveries that one step of a job puts back.
@@ -165,12 +165,53 @@ pub async fn start(db: &Db, actor: &Actor, filter: &DeliveryFilter) -> Result<Re
         action: "webhook.deliveries_resent",
         subject: id.to_string(),
         subject_name: "",
-        changes: vec![Change::new("deliveries", None, Some(total.to_string()))],
+        changes: what(&mut tx, organization, filter, total).await?,
     };
     audit::store::append(&mut tx, actor, entry).await?;
     sqlx::query("select pg_notify('bouncer_deliveries', '')").execute(&mut *tx).await?;
     tx.commit().await?;
     job(db, organization, None, id).await
+}
+
+/// What was resent, in words for the audit log: how many, and each part of the filter.
+async fn what(
+    tx: &mut sqlx::PgConnection,
+    organization: OrgId,
+    filter: &DeliveryFilter,
+    total: u64,
+) -> Result<Vec<Change>> {
+    let endpoint = match filter.endpoint {
+        Some(id) => {
+            let url = sqlx::query_scalar!(
+                "select url from webhook_endpoints where organization_id = $1 and id = $2",
+                organization.0,
+                id.0,
+            );
+            // One that is not there matches nothing.
+            Some(url.fetch_optional(tx).await?.unwrap_or_else(|| id.to_string()))
+        }
+        None => None,
+    };
+    let fields = [
+        ("deliveries", Some(total.to_string())),
+        ("endpoint", endpoint),
+        ("status", filter.status.map(|status| status.as_str().to_owned())),
+        ("event", filter.event.clone()),
+        (
+            "answered with",
+            filter.code_class.map(|class| if class == 0 { "nothing".into() } else { format!("{class}xx") }),
+        ),
+        ("environment", filter.environment.map(|environment| environment.as_str().to_owned())),
+        ("message", filter.message.map(|id| id.to_string())),
+        ("key", filter.key.map(|id| id.to_string())),
+        ("from", filter.from.map(time::exact)),
+        ("to", filter.to.map(time::exact)),
+        ("attempted", filter.never_attempted.then(|| "never".to_owned())),
+    ];
+    Ok(fields
+        .into_iter()
+        .filter_map(|(field, value)| value.map(|value| Change::new(field, None, Some(value))))
+        .collect())
 }
 
 struct Row {
@@ -221,14 +262,24 @@ pub async fn cancel(db: &Db, actor: &Actor, only: Option<Environment>, id: JobId
     let organization = actor.organization_id;
     job(db, organization, only, id).await?;
     let mut tx = db.tenant(organization).await?;
-    sqlx::query!(
+    let stopped = sqlx::query!(
         "update resend_jobs set cancelled_at = now()
          where organization_id = $1 and id = $2 and finished_at is null and cancelled_at is null",
         organization.0,
         id.0,
     )
     .execute(&mut *tx)
-    .await?;
+    .await?
+    .rows_affected();
+    if stopped > 0 {
+        let entry = audit::store::Entry {
+            action: "webhook.resend_cancelled",
+            subject: id.to_string(),
+            subject_name: "",
+            changes: vec![],
+        };
+        audit::store::append(&mut tx, actor, entry).await?;
+    }
     tx.commit().await?;
     job(db, organization, only, id).await
 }

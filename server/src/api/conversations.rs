@@ -279,6 +279,6 @@ pub(super) async fn put(
     let key = caller.key();
     let handover = Handover { state: answers, assignee, until };
     let conversation =
-        store::put(&state.db, key.organization_id, id(&path)?, key.allowed_instances.as_deref(), &handover).await?;
+        store::put(&state.db, &caller.actor(), id(&path)?, key.allowed_instances.as_deref(), &handover).await?;
     Ok(axum::Json(ConversationInfo::new(conversation, Utc::now())))
 }

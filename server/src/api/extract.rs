@@ -6,6 +6,7 @@ use axum::extract::FromRequestParts;
 use domain::{
     gate::{Decision, Denial, Facts, GateKey, Instance, Presented, Queue, Rate, cache::Entry, decide},
     keys::{KeyHash, NotAKey, Scope, token},
+    people::Actor,
 };
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
@@ -77,6 +78,18 @@ impl<R: Requirement> Authorized<R> {
 
     pub(super) fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// Who does it, for the audit log.
+    pub(super) fn actor(&self) -> Actor {
+        let key = self.key();
+        Actor {
+            organization_id: key.organization_id,
+            person_id: None,
+            name: format!("API key {}", key.name),
+            ip: Some(self.call.ip),
+            role: None,
+        }
     }
 }
 

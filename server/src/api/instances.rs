@@ -210,18 +210,6 @@ impl InstanceInfo {
     }
 }
 
-/// Who acts when a key calls.
-fn actor<R: Requirement>(caller: &Authorized<R>) -> Actor {
-    let key = caller.key();
-    Actor {
-        organization_id: key.organization_id,
-        person_id: None,
-        name: format!("the key “{}”", key.name),
-        ip: Some(caller.call().ip),
-        role: None,
-    }
-}
-
 /// The instance in the path, past the second half of the gate.
 async fn instance<R: Requirement>(
     state: &AppState,
@@ -241,15 +229,15 @@ async fn shown(state: &AppState, actor: &Actor, id: InstanceId) -> Result<Instan
     Ok(InstanceInfo::new(row, &state.public_url))
 }
 
-fn problem(failed: Failed) -> Problem {
+/// Why something could not be done at a provider, in the words of this API.
+pub(super) fn problem(failed: Failed) -> Problem {
     match failed {
         Failed::Ours(error) => error.into(),
         Failed::Theirs(error) => refused(error),
     }
 }
 
-/// What a provider said, in the words of this API.
-pub(super) fn refused(error: ProviderError) -> Problem {
+fn refused(error: ProviderError) -> Problem {
     match error {
         ProviderError::Refused(sentence) | ProviderError::NotOffered(sentence) => {
             Problem::new(Code::Conflict).saying(sentence)
@@ -318,7 +306,7 @@ pub(super) async fn get(
 ) -> Result<axum::Json<InstanceInfo>> {
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
-    shown(&state, &actor(&caller), id).await.map(axum::Json)
+    shown(&state, &caller.actor(), id).await.map(axum::Json)
 }
 
 /// A new instance.
@@ -467,7 +455,7 @@ pub(super) async fn create(
         return Err(Problem::new(Code::Conflict)
             .saying("This key is restricted to certain instances, so it cannot make new ones."));
     }
-    let (inner, actor) = (state.clone(), actor(&caller));
+    let (inner, actor) = (state.clone(), caller.actor());
     let make = move |body: NewInstanceBody| async move {
         let new = body.0.ok_or_else(|| Problem::new(Code::Internal))?;
         may_be_reached(&inner, &new)?;
@@ -524,7 +512,7 @@ pub(super) async fn patch(
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
     let Json(Patch(fields)) = body?;
-    let actor = actor(&caller);
+    let actor = caller.actor();
     let current = store::get(&state.db, actor.organization_id, id).await?.instance;
     let mut form = InstanceForm::of(&current);
     for (field, text) in fields {
@@ -559,7 +547,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode> {
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
-    store::delete(&state.db, &actor(&caller), id).await?;
+    store::delete(&state.db, &caller.actor(), id).await?;
     state.instances.invalidate(id);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -590,7 +578,7 @@ pub(super) async fn connect(
 ) -> Result<Response> {
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
-    let (inner, actor) = (state.clone(), actor(&caller));
+    let (inner, actor) = (state.clone(), caller.actor());
     let act = move |_| async move {
         connecting::connect(&inner, &actor, id).await.map_err(problem)?;
         shown(&inner, &actor, id).await
@@ -640,7 +628,7 @@ pub(super) async fn disconnect(
 ) -> Result<Response> {
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
-    let (inner, actor) = (state.clone(), actor(&caller));
+    let (inner, actor) = (state.clone(), caller.actor());
     let act = move |asked: Disconnect| async move {
         connecting::disconnect(&inner, &actor, id, asked.log_out).await.map_err(problem)?;
         shown(&inner, &actor, id).await
@@ -702,7 +690,7 @@ async fn hold(
 ) -> Result<Response> {
     let (caller, id) = instance(&state, caller, path).await?;
     query.finish()?;
-    let (inner, actor) = (state.clone(), actor(&caller));
+    let (inner, actor) = (state.clone(), caller.actor());
     let act = move |_| async move {
         store::set_paused(&inner.db, &actor, id, paused, chrono::Utc::now()).await?;
         shown(&inner, &actor, id).await
@@ -745,7 +733,7 @@ pub(super) async fn qr(
 ) -> Result<Response> {
     let (caller, id) = instance(&state, caller, &path).await?;
     query.finish()?;
-    let qr = connecting::qr(&state, &actor(&caller), id).await.map_err(problem)?;
+    let qr = connecting::qr(&state, &caller.actor(), id).await.map_err(problem)?;
     let picture =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|kinds| {
             kinds.split(',').any(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "image/svg+xml"))

@@ -6,6 +6,7 @@ use domain::{
     gate::{GateKey, cache::Prepared},
     ids::{InstanceId, KeyId, OrgId},
     keys::{Environment, ScopeSet},
+    throttle::{Throttle, ThrottleMode},
     time::Time,
 };
 use http::{HeaderValue, header};
@@ -74,6 +75,68 @@ pub(super) struct Limits {
     /// Instances the key may use; null: all.
     #[schema(value_type = Option<Vec<String>>)]
     allowed_instances: Option<Vec<InstanceId>>,
+    /// Messages of the key that may wait on one instance.
+    #[schema(minimum = 1, maximum = 10000, example = 20)]
+    max_queue: u32,
+    throttle: ThrottleInfo,
+}
+
+/// How far apart the key's messages leave on WAHA instances. Which fields are there depends on the mode; times are
+/// milliseconds.
+#[derive(Serialize, ToSchema, Default)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Throttle)]
+pub(super) struct ThrottleInfo {
+    #[schema(value_type = ThrottleModeName)]
+    mode: &'static str,
+    /// `fixed`: from one message to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 600000, example = 5000)]
+    delay_ms: Option<u32>,
+    /// `random`, `smart`: the shortest time from one message to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 600000, example = 3000)]
+    min_ms: Option<u32>,
+    /// `random`, `smart`: the longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 600000, example = 8000)]
+    max_ms: Option<u32>,
+    /// `smart`: messages before a pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, example = 10)]
+    batch_size: Option<u32>,
+    /// `smart`: the pause, on top of the time to the next message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 600000, example = 60000)]
+    cooldown_ms: Option<u32>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ThrottleMode, rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes domain::throttle::ThrottleMode, which knows nothing of this document")]
+pub(super) enum ThrottleModeName {
+    Off,
+    Fixed,
+    Random,
+    Smart,
+}
+
+impl From<ThrottleMode> for ThrottleInfo {
+    fn from(mode: ThrottleMode) -> Self {
+        let info = Self { mode: mode.as_str(), ..Self::default() };
+        match mode {
+            ThrottleMode::Off => info,
+            ThrottleMode::Fixed { delay_ms } => Self { delay_ms: Some(delay_ms), ..info },
+            ThrottleMode::Random { min_ms, max_ms } => Self { min_ms: Some(min_ms), max_ms: Some(max_ms), ..info },
+            ThrottleMode::Smart { min_ms, max_ms, batch_size, cooldown_ms } => Self {
+                min_ms: Some(min_ms),
+                max_ms: Some(max_ms),
+                batch_size: Some(batch_size),
+                cooldown_ms: Some(cooldown_ms),
+                ..info
+            },
+        }
+    }
 }
 
 /// The key that makes the call
@@ -113,6 +176,7 @@ pub(super) async fn me(caller: Authorized<AnyKey>) -> Result<Response> {
 fn prepare(key: &GateKey) -> Option<Prepared> {
     const CHANGING: &[u8] = b"\"requestsRemaining\":null";
     let at = |ms: Option<i64>| ms.and_then(DateTime::from_timestamp_millis);
+    let Throttle { mode, max_queue } = key.throttle;
     let text = serde_json::to_vec(&Me {
         id: key.id,
         name: key.name.clone(),
@@ -124,6 +188,8 @@ fn prepare(key: &GateKey) -> Option<Prepared> {
             requests_remaining: None,
             allowed_ips: key.allowed_ips.clone(),
             allowed_instances: key.allowed_instances.clone(),
+            max_queue,
+            throttle: mode.into(),
         },
         expires_at: at(key.expires_ms),
         secret_ends_at: at(key.secret_ends_ms),
@@ -156,6 +222,10 @@ mod tests {
             scopes: ScopeSet::from_iter([Scope::MessageSend]),
             allowed_ips: vec!["203.0.113.0/24".parse().unwrap()],
             rate_limit: Some(1_000),
+            throttle: Throttle {
+                mode: ThrottleMode::Smart { min_ms: 3_000, max_ms: 8_000, batch_size: 10, cooldown_ms: 60_000 },
+                max_queue: 50,
+            },
             expires_ms: Some(1_800_000_000_000),
             secret_ends_ms: None,
             disabled: false,
@@ -175,7 +245,10 @@ mod tests {
                 "organization": { "id": "org_00000000000000000000000000", "name": "Acme" },
                 "limits": {
                     "requestsPerHour": 1_000, "requestsRemaining": 998,
-                    "allowedIps": ["203.0.113.0/24"], "allowedInstances": null,
+                    "allowedIps": ["203.0.113.0/24"], "allowedInstances": null, "maxQueue": 50,
+                    "throttle": {
+                        "mode": "smart", "minMs": 3_000, "maxMs": 8_000, "batchSize": 10, "cooldownMs": 60_000,
+                    },
                 },
                 "expiresAt": "2027-01-15T08:00:00Z",
                 "secretEndsAt": null,

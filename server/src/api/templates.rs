@@ -9,7 +9,6 @@ use axum::{
 };
 use domain::{
     ids::{InstanceId, TemplateId},
-    instances::Provider as Kind,
     templates::{
         Listed, ParameterFormat, Template, TemplateForm, form,
         store::{self, Filter, Synced, TemplatePatch},
@@ -27,10 +26,11 @@ use super::{
         Authorized, CreateTemplates, DeleteTemplates, Fields, Json, Object, ReadTemplates, Screened, UpdateTemplates,
     },
     idempotency::Once,
+    instances,
     list::{List, Page, Query},
     problem::{Code, Problem, Result},
 };
-use crate::state::AppState;
+use crate::{providers, state::AppState};
 
 const FORMATS: [&str; 2] = ["POSITIONAL", "NAMED"];
 /// Longest text of a filter; longer ones match nothing anyway.
@@ -298,11 +298,11 @@ pub(super) async fn create(
     let (caller, once) = readable(caller, once)?;
     let instance = once.body().instance_id;
     let caller = admit(&state, caller, instance).await?;
-    let (db, organization) = (state.db.clone(), caller.key().organization_id);
+    let (db, actor) = (state.db.clone(), caller.actor());
     let make = |new: NewTemplate| async move {
         let listed = new.listed().map_err(Problem::invalid)?;
         let instance = new.instance_id.ok_or_else(|| Problem::new(Code::Internal))?;
-        let template = store::create(&db, organization, instance, None, &listed).await?;
+        let template = store::create(&db, &actor, instance, None, &listed).await?;
         Ok(TemplateInfo::from(template))
     };
     once.run(&state, StatusCode::CREATED, make).await
@@ -379,7 +379,7 @@ pub(super) async fn patch(
         parameter_format: patch.parameter_format,
         components: patch.components.map(|_| components),
     };
-    let after = store::edit(&state.db, organization, template, allowed, change).await?;
+    let after = store::edit(&state.db, &caller.actor(), template, allowed, change).await?;
     Ok(axum::Json(after.into()))
 }
 
@@ -406,8 +406,8 @@ pub(super) async fn delete(
     query: Query,
 ) -> Result<StatusCode> {
     query.finish()?;
-    let key = caller.key();
-    store::delete(&state.db, key.organization_id, id(&path)?, key.allowed_instances.as_deref()).await?;
+    let allowed = caller.key().allowed_instances.as_deref();
+    store::delete(&state.db, &caller.actor(), id(&path)?, allowed).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -447,6 +447,7 @@ pub(super) struct SyncedTemplates {
 /// Synchronise templates
 ///
 /// Asks Meta for the templates of a Cloud API instance and takes its list over. Instances of other providers answer 409.
+/// Bouncer does the same by itself when the instance is connected, and once a day.
 #[utoipa::path(
     post,
     path = "/templates/sync",
@@ -468,40 +469,14 @@ pub(super) async fn sync(
     let (caller, once) = readable(caller, once)?;
     let instance = once.body().instance_id;
     let caller = admit(&state, caller, instance).await?;
-    let organization = caller.key().organization_id;
-    let inner = state.clone();
+    let (actor, inner) = (caller.actor(), state.clone());
     let take_over = move |asked: SyncTemplates| async move {
         let instance = asked.instance_id.ok_or_else(|| Problem::new(Code::Internal))?;
-        let listed = listing(&inner, organization, instance).await?;
         let Synced { listed, added, removed, recategorised } =
-            store::sync(&inner.db, organization, instance, &listed).await?;
+            providers::templates::fetch(&inner, Some(&actor), actor.organization_id, instance)
+                .await
+                .map_err(instances::problem)?;
         Ok(SyncedTemplates { listed, added, removed, recategorised })
     };
     once.run(&state, StatusCode::OK, take_over).await
-}
-
-/// The provider's whole listing.
-async fn listing(state: &AppState, organization: domain::ids::OrgId, instance: InstanceId) -> Result<Vec<Listed>> {
-    let known = state.instances.get(organization, instance).await?.ok_or(domain::Error::NotFound)?;
-    match known.provider() {
-        Kind::CloudApi => {}
-        // Taking over the sandbox's empty listing would delete what was made here.
-        Kind::Sandbox => {
-            return Err(conflict("Templates of the sandbox are made here: there is nothing to synchronise."));
-        }
-        Kind::Waha => return Err(conflict("This instance has no templates: they belong to Meta's Cloud API.")),
-    }
-    let route = state.providers.route(organization, instance).await?;
-    let entries = route.provider.templates(&route.connection).await.map_err(super::instances::refused)?;
-    let listed = entries.iter().filter_map(|entry| {
-        // Without a name or language it could not be sent anyway.
-        Listed::parse(entry)
-            .inspect_err(|error| tracing::warn!(%instance, error, "a listed template was left out"))
-            .ok()
-    });
-    Ok(listed.collect())
-}
-
-fn conflict(sentence: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(Code::Conflict).saying(sentence)
 }

@@ -13,7 +13,6 @@ use domain::{
     gate::GateKey,
     ids::{DeliveryId, EndpointId, EventId, KeyId},
     keys::Environment,
-    people::Actor,
     secret::ExposeSecret,
     time::Time,
     webhooks::{self, Endpoint, EndpointDraft, NewEndpoint, form, store},
@@ -25,7 +24,7 @@ use utoipa::ToSchema;
 
 use super::{
     body::{Fields, Json, NoFields, Object},
-    extract::{Authorized, ManageWebhooks, ReadWebhooks, Requirement},
+    extract::{Authorized, ManageWebhooks, ReadWebhooks},
     idempotency::Once,
     list::{List, Paging, Query},
     problem::{Code, Problem, Result},
@@ -38,18 +37,6 @@ const EVENTS_MAX: usize = 50;
 /// What a key may see of endpoints and events: a test key only those of tests.
 fn only(key: &GateKey) -> Option<Environment> {
     (key.environment == Environment::Test).then_some(Environment::Test)
-}
-
-/// Who does it, for the audit log.
-fn actor<R: Requirement>(caller: &Authorized<R>) -> Actor {
-    let key = caller.key();
-    Actor {
-        organization_id: key.organization_id,
-        person_id: None,
-        name: format!("API key {}", key.name),
-        ip: Some(caller.call().ip),
-        role: None,
-    }
 }
 
 /// An id of a path; what is no id is nothing that is there.
@@ -464,7 +451,7 @@ pub(super) async fn create(
     caller: Authorized<ManageWebhooks>,
     once: Once<NewWebhook>,
 ) -> Result<Response> {
-    let (actor, environment, key) = (actor(&caller), caller.key().environment, caller.key().id);
+    let (actor, environment, key) = (caller.actor(), caller.key().environment, caller.key().id);
     let run = state.clone();
     once.run(&state, StatusCode::CREATED, move |NewWebhook(taken)| async move {
         let mut draft = EndpointDraft { environment: Some(environment), ..EndpointDraft::default() };
@@ -519,7 +506,7 @@ pub(super) async fn update(
     Json(patch): Json<WebhookPatch>,
 ) -> Result<axum::Json<Webhook>> {
     let (key, id) = (caller.key(), id(&path)?);
-    let (actor, only) = (actor(&caller), only(key));
+    let (actor, only) = (caller.actor(), only(key));
     let current = store::get(&state.db, key.organization_id, only, id).await?;
     let mut draft = EndpointDraft::of(&current);
     patch.taken.onto(&mut draft);
@@ -529,15 +516,6 @@ pub(super) async fn update(
         endpoint = store::set_enabled(&state.db, &actor, only, id, !disabled).await?;
     }
     Ok(axum::Json(endpoint.into()))
-}
-
-/// What was deleted.
-#[derive(Serialize, ToSchema)]
-pub(super) struct DeletedWebhook {
-    #[schema(value_type = String, example = "whk_01jd3qz5k8e9rb1w0c5m2n6x7y")]
-    id: EndpointId,
-    /// Always true.
-    deleted: bool,
 }
 
 /// Delete a webhook endpoint
@@ -550,16 +528,15 @@ pub(super) struct DeletedWebhook {
     operation_id = "deleteWebhook",
     security(("bearerAuth" = ["webhooks:manage"]), ("apiKeyAuth" = ["webhooks:manage"])),
     params(("id" = String, Path, description = "The endpoint's id", example = "whk_01jd3qz5k8e9rb1w0c5m2n6x7y")),
-    responses((status = 200, description = "It is gone", body = DeletedWebhook)),
+    responses((status = 204, description = "It is deleted")),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     caller: Authorized<ManageWebhooks>,
     Path(path): Path<String>,
-) -> Result<axum::Json<DeletedWebhook>> {
-    let id = id(&path)?;
-    store::delete(&state.db, &actor(&caller), only(caller.key()), id).await?;
-    Ok(axum::Json(DeletedWebhook { id, deleted: true }))
+) -> Result<StatusCode> {
+    store::delete(&state.db, &caller.actor(), only(caller.key()), id(&path)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The event that was made.
@@ -593,7 +570,7 @@ pub(super) async fn test(
     once: Once<NoFields>,
 ) -> Result<Response> {
     let id: EndpointId = id(&path)?;
-    let (actor, only, key): (_, _, KeyId) = (actor(&caller), only(caller.key()), caller.key().id);
+    let (actor, only, key): (_, _, KeyId) = (caller.actor(), only(caller.key()), caller.key().id);
     let run = state.clone();
     once.run(&state, StatusCode::ACCEPTED, move |_| async move {
         let (delivery_id, event_id) = store::send_test(&run.db, &actor, only, Some(key), id).await?;
@@ -633,7 +610,7 @@ pub(super) async fn rotate_secret(
     once: Once<NoFieldsForSecret>,
 ) -> Result<Response> {
     let id: EndpointId = id(&path)?;
-    let (actor, only) = (actor(&caller), only(caller.key()));
+    let (actor, only) = (caller.actor(), only(caller.key()));
     let run = state.clone();
     once.run(&state, StatusCode::OK, move |_| async move {
         let (endpoint, secret) = store::rotate_secret(&run.db, &run.sealer, &actor, only, id).await?;

@@ -13,7 +13,7 @@ use domain::{
 };
 use qrcode::{QrCode, render::svg};
 
-use super::{ProviderError, Route};
+use super::{ProviderError, Route, templates};
 use crate::state::AppState;
 
 /// Why it could not be done.
@@ -30,7 +30,8 @@ pub fn hook_url(public_url: &str, provider: Kind, id: InstanceId) -> Option<Stri
     provider.hook().map(|hook| format!("{public_url}/hooks/{hook}/{id}"))
 }
 
-/// Begins or resumes the connection.
+/// Begins or resumes the connection. Of a Cloud API number it fetches the templates, too; without them it is connected
+/// nevertheless.
 ///
 /// # Errors
 /// `Ours`: as [`store::told_by`]; `Theirs`: the provider refused or cannot be reached.
@@ -39,6 +40,9 @@ pub async fn connect(state: &AppState, actor: &Actor, id: InstanceId) -> Result<
     let hook = hook_url(&state.public_url, instance.provider(), id).unwrap_or_default();
     let session = route.provider.connect(&route.connection, &hook).await?;
     store::told_by(&state.db, actor, id, Connecting::Connect, &session, Utc::now()).await?;
+    if instance.provider() == Kind::CloudApi && session.status == Status::Connected {
+        templates::fetch_unasked(state, actor.organization_id, id).await;
+    }
     Ok(session)
 }
 

@@ -4,6 +4,7 @@ pub mod cloud_api;
 pub mod connecting;
 mod http;
 pub mod sandbox;
+pub mod templates;
 pub mod waha;
 
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use domain::{
     ids::{InstanceId, MessageId, OrgId},
     instances::{Credentials, Provider as Kind, Session, Settings, cache::InstanceCache},
     keys::Environment,
-    messages::{Body, Recipient, StatusUpdate},
-    time::Time,
+    messages::{Body, Recipient},
 };
 use serde_json::Value;
 
@@ -67,30 +67,6 @@ pub enum Found {
     CannotTell,
     /// It could not be asked just now: it is asked again later.
     NotNow,
-}
-
-/// Something a provider told us on its own.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Inbound {
-    Status(StatusUpdate),
-    Message(InboundMessage),
-    Session(Session),
-    TemplateCategory { name: String, language: String, previous: Option<String>, category: String },
-    TemplateStatus { name: String, language: String, status: String },
-}
-
-/// What somebody wrote to us.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InboundMessage {
-    pub provider_message_id: String,
-    /// Digits of E.164.
-    pub from: String,
-    pub name: String,
-    /// `text`, `image`, …, as the provider names it.
-    pub kind: String,
-    /// The content in the provider's shape.
-    pub body: Value,
-    pub at: Time,
 }
 
 /// Why a provider could not do what a person asked for.

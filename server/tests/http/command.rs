@@ -7,7 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use domain::instances::InstanceForm;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, PgPool};
+
+use crate::{
+    instances::{make, near, options},
+    world::Key,
+};
 
 /// A data directory of its own, and everything that runs from it.
 struct Site {
@@ -201,6 +208,35 @@ fn a_key_can_be_made_used_and_revoked_from_the_shell() {
     let document: Value = serde_json::from_str(&site.good(&["openapi"])).unwrap();
     assert_eq!(document["info"]["title"], "Bouncer API");
     assert_eq!(site.postgres(), None, "no command leaves Postgres running");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_key_can_be_restricted_to_instances(pool: PgPool) {
+    let world = near(options(&pool)).await;
+    let mut ids = Vec::new();
+    for name in ["One", "Two", "Three"] {
+        ids.push(make(&world, world.acme, InstanceForm { name: name.into(), ..InstanceForm::default() }).await);
+    }
+    let create = |name: &str, instances: &[String]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bouncer"));
+        command.args(["keys", "create", "--scope", "instance:read", "--json", "--name", name]);
+        for instance in instances {
+            command.args(["--instance", instance]);
+        }
+        command.env("DATABASE_URL", options(&pool).to_url_lossy().as_str()).output().unwrap()
+    };
+    let made = create("Two of three", &[ids[0].to_string(), ids[2].to_string()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let key = Key { id: made["id"].as_str().unwrap().parse().unwrap(), text: made["key"].as_str().unwrap().into() };
+    assert_eq!(world.me(&key).await.json()["limits"]["allowedInstances"], json!([ids[0], ids[2]]));
+    for (instance, told) in
+        [("ins_x", "--instance"), ("ins_01jd3qz5k8e9rb1w0c5m2n6x7y", "One of these instances is not there any more.")]
+    {
+        let refused = create("Refused", &[instance.to_owned()]);
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && words.contains(told), "{words}");
+    }
 }
 
 #[test]

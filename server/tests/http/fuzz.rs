@@ -15,6 +15,18 @@ use crate::{
 /// Calls of each operation with each seed. `BOUNCER_FUZZ_CALLS` and `BOUNCER_FUZZ_SEED` make a longer or another run.
 const CALLS: u32 = 30;
 
+/// An operation that has not succeeded by then is called again, at most this many times as often.
+const PATIENCE: u64 = 30;
+/// Operations that may never succeed here, and why. Any other must.
+const MAY_NEVER_SUCCEED: [(&str, &str); 3] = [
+    ("getInstanceQr", "the sandbox has no QR code to scan"),
+    ("syncTemplates", "the sandbox has no listing to take over"),
+    ("resendWebhookDeliveries", "the job that is there from the start goes on, and there is one at a time"),
+];
+
+/// How often an operation answered with a status.
+type Statuses = std::collections::BTreeMap<(String, u16), u32>;
+
 struct Fuzzer<'a> {
     document: &'a Value,
     things: &'a Things,
@@ -432,7 +444,7 @@ async fn whatever_comes_the_answer_is_in_the_document(_: PgPoolOptions, options:
     let first = setting("BOUNCER_FUZZ_SEED").unwrap_or(1);
     // One call for each lie of each operation.
     let mut lies = std::collections::BTreeMap::<(String, String), String>::new();
-    let mut statuses = std::collections::BTreeMap::<(String, u16), u32>::new();
+    let mut statuses = Statuses::new();
     for seed in [first, first + 1] {
         let things = Things::make(&world, &owner, seed).await;
         let mut fuzzer = Fuzzer { document: &document, things: &things, random: SplitMix(seed) };
@@ -442,18 +454,23 @@ async fn whatever_comes_the_answer_is_in_the_document(_: PgPoolOptions, options:
                 item.as_object().unwrap().iter().map(|(method, operation)| (path.as_str(), method.as_str(), operation))
             })
             .collect();
-        // What is deleted is gone for all the others.
-        operations.sort_by_key(|(path, method, _)| (*method == "delete", path.contains("/instances/")));
+        // What is changed may be disabled, and what is deleted is gone, for all the others.
+        operations
+            .sort_by_key(|(path, method, _)| (*method == "delete", *method == "patch", path.contains("/instances/")));
         for (path, method, operation) in operations {
             let id = operation["operationId"].as_str().unwrap();
-            for _ in 0..calls {
+            let may_fail = MAY_NEVER_SUCCEED.iter().any(|(name, _)| *name == id);
+            for call in 0..calls * PATIENCE {
+                if call >= calls && (may_fail || reached(&statuses, id)) {
+                    break;
+                }
                 let (request, shown) = fuzzer.call(method, path, operation, &owner);
                 let answer = world.send(request).await;
                 *statuses.entry((id.to_owned(), answer.status.as_u16())).or_default() += 1;
                 let text = String::from_utf8_lossy(&answer.body).chars().take(500).collect::<String>();
                 // `..` leads to another path than that of the operation.
                 let elsewhere = shown.contains("/..");
-                let lie = if answer.status.is_server_error() && answer.status != 502 {
+                let lie = if answer.status.is_server_error() {
                     Some(format!("our failure: {}", answer.status))
                 } else if elsewhere {
                     None
@@ -470,12 +487,17 @@ async fn whatever_comes_the_answer_is_in_the_document(_: PgPoolOptions, options:
     }
     let told: Vec<&str> = lies.values().map(String::as_str).collect();
     assert!(told.is_empty(), "{} kinds of answers were not as documented:\n{}", told.len(), told.join("\n"));
-    // The calls were not all refused: most operations were reached with something they take.
-    let reached = |id: &str| statuses.keys().any(|(other, status)| other == id && *status < 300);
-    let ids: Vec<&str> = statuses.keys().map(|(id, _)| id.as_str()).collect();
-    let missed: std::collections::BTreeSet<&str> = ids.into_iter().filter(|id| !reached(id)).collect();
-    println!("never answered with success: {missed:?}");
-    assert!(missed.len() <= 8, "never answered with success: {missed:?}\n{statuses:?}");
+    // The calls were not all refused: operations were reached with something they take.
+    let ids: std::collections::BTreeSet<&str> = statuses.keys().map(|(id, _)| id.as_str()).collect();
+    let excused = MAY_NEVER_SUCCEED.map(|(id, _)| id);
+    let missed: Vec<&&str> = ids.iter().filter(|id| !reached(&statuses, id) && !excused.contains(id)).collect();
+    assert!(missed.is_empty(), "never answered with success: {missed:?}\n{statuses:?}");
+    assert!(excused.iter().all(|id| ids.contains(id)), "there is no such operation any more: {excused:?}");
+}
+
+/// Has it ever succeeded?
+fn reached(statuses: &Statuses, id: &str) -> bool {
+    statuses.keys().any(|(other, status)| other == id && *status < 300)
 }
 
 /// The judge itself notices what is not as said.

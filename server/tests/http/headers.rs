@@ -15,6 +15,8 @@ async fn the_key_is_told_who_it_is(_: PgPoolOptions, options: PgConnectOptions) 
             form.environment = "test".into();
             form.rate_limit = "3".into();
             form.allowed_ips = "203.0.113.77/24".into();
+            form.throttle_mode = "random".into();
+            form.max_queue = "50".into();
         })
         .await;
     let answer = world.me(&key).await;
@@ -29,8 +31,14 @@ async fn the_key_is_told_who_it_is(_: PgPoolOptions, options: PgConnectOptions) 
         "allowedIps": [
           "203.0.113.0/24"
         ],
+        "maxQueue": 50,
         "requestsPerHour": 3,
-        "requestsRemaining": 2
+        "requestsRemaining": 2,
+        "throttle": {
+          "maxMs": 8000,
+          "minMs": 3000,
+          "mode": "random"
+        }
       },
       "name": "Shop 🛒 متجر",
       "organization": {

@@ -123,7 +123,7 @@ async fn an_instance_lives_and_ends_over_the_api(pool: PgPool) {
 
     let paused = call(&world, Method::POST, &format!("{path}/pause"), &key, None).await.json();
     assert_eq!(paused["queue"]["paused"]["by"], "person");
-    assert_eq!(paused["queue"]["paused"]["reason"], "Paused by the key “Manager”.");
+    assert_eq!(paused["queue"]["paused"]["reason"], "Paused by API key Manager.");
     let resumed = call(&world, Method::POST, &format!("{path}/resume"), &key, None).await.json();
     assert_eq!(resumed["queue"]["paused"], Value::Null);
 

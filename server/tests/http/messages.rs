@@ -73,7 +73,7 @@ async fn count(world: &World) -> i64 {
 
 /// The outcomes in the request log, oldest first.
 async fn outcomes(world: &mut World) -> Vec<String> {
-    world.workers = server::workers::start(&world.state);
+    world.work().await;
     world.finish().await;
     world.logged().await.into_iter().map(|(_, _, outcome)| outcome).collect()
 }

@@ -439,6 +439,7 @@ struct GraphInner {
     templates: Vec<Value>,
     sent: usize,
     refuse_hooks: bool,
+    refuse_templates: bool,
 }
 
 impl Graph {
@@ -468,6 +469,11 @@ impl Graph {
     /// Meta cannot reach our webhook.
     pub fn refuse_hooks(&self) {
         self.inner().refuse_hooks = true;
+    }
+
+    /// The access token may send, but not read templates.
+    pub fn refuse_templates(&self, refuse: bool) {
+        self.inner().refuse_templates = refuse;
     }
 
     pub fn calls(&self) -> Vec<Call> {
@@ -533,6 +539,9 @@ async fn graph(
             error(400, 2200, "(#2200) Callback verification failed with the following errors: HTTP Status Code = 404")
         }
         ("POST", ["v24.0", NUMBER] | ["v24.0", ACCOUNT, "subscribed_apps"]) => answer(200, json!({ "success": true })),
+        ("GET", ["v24.0", ACCOUNT, "message_templates"]) if inner.refuse_templates => {
+            error(403, 200, "(#200) You do not have the necessary permissions")
+        }
         ("GET", ["v24.0", ACCOUNT, "message_templates"]) => {
             // Pages of five, with a cursor that needs escaping.
             let after = query.split('&').find_map(|pair| pair.strip_prefix("after=")).unwrap_or("c%3D0");

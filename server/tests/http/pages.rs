@@ -192,6 +192,13 @@ async fn signing_in_makes_a_new_session_and_signing_out_ends_it(_: PgPoolOptions
     assert_eq!(world.page(KEYS, &second).await.status, 303);
     let left: i64 = sqlx::query_scalar("select count(*) from sessions").fetch_one(world.db.system()).await.unwrap();
     assert_eq!(left, 0);
+    // Who is signed out already does nothing.
+    assert_eq!(world.submit("/_fn/session/sign_out", &second, &[]).await.status, 302);
+    let out =
+        domain::audit::store::page(&world.db, world.acme, None, Some("person.signed_out"), None, 9).await.unwrap();
+    let [row] = &out[..] else { panic!("{out:?}") };
+    assert_eq!((row.actor.as_str(), row.subject.as_str()), ("ada@acme.example", &*world.ada.to_string()));
+    assert!(row.ip.is_some());
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -24,7 +24,7 @@ async fn working(options: PgConnectOptions) -> World {
     let mut world =
         World::with(options, &["--public-url", "http://bouncer.example", "--allow-private-providers", "127.0.0.0/8"])
             .await;
-    world.workers = workers::start(&world.state);
+    world.work().await;
     world
 }
 

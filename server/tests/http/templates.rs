@@ -16,7 +16,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{
     conversations::{call, instance, restrict},
-    world::{Answer, Key, World},
+    instances::{make, near},
+    mocks,
+    world::{Answer, Key, World, eventually},
 };
 
 const LIST: &str = "/api/v1/templates";
@@ -326,6 +328,7 @@ async fn without_the_provider_the_list_stays(_: PgPoolOptions, options: PgConnec
     let instance = cloud(&world, closed).await;
     domain::templates::store::sync(
         &world.db,
+        None,
         world.acme,
         instance,
         &[domain::templates::Listed::parse(&json!({ "name": "one", "language": "en", "status": "APPROVED" })).unwrap()],
@@ -335,4 +338,68 @@ async fn without_the_provider_the_list_stays(_: PgPoolOptions, options: PgConnec
     let answer = post(&world, &key, "/api/v1/templates/sync", &json!({ "instanceId": instance })).await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (424, "provider_unreachable"), "{}", answer.text());
     assert_eq!(world.get(LIST, Some(&key)).await.json()["data"].as_array().unwrap().len(), 1);
+}
+
+fn approved(name: &str) -> Value {
+    json!({ "id": "7", "name": name, "language": "en_US", "status": "APPROVED", "category": "UTILITY",
+            "components": [{ "type": "BODY", "text": "Hi" }] })
+}
+
+async fn names(world: &World, instance: InstanceId) -> Vec<String> {
+    sqlx::query_scalar("select name from templates where instance_id = $1 and deleted_at is null order by 1")
+        .bind(instance.0)
+        .fetch_all(world.db.system())
+        .await
+        .unwrap()
+}
+
+/// Whoever connects a number has its templates; when Meta does not list them, it is connected all the same.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_number_is_connected_with_its_templates(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = near(options).await;
+    let key = world.key("manager", &["instance:manage"]).await;
+    let graph = mocks::Graph::new().await;
+    graph.templates(vec![approved("one"), approved("two")]);
+    let number = make(&world, world.acme, crate::instances::cloud("Cloud", &graph.url())).await;
+    let connect = async || {
+        let answer = call(&world, &key, Method::POST, &format!("/api/v1/instances/{number}/connect"), None).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!("connected")), "{}", answer.text());
+    };
+    graph.refuse_templates(true);
+    connect().await;
+    assert!(names(&world, number).await.is_empty());
+    graph.refuse_templates(false);
+    connect().await;
+    assert_eq!(names(&world, number).await, ["one", "two"]);
+}
+
+/// A number that cannot be asked does not keep the others from being asked.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn templates_are_fetched_once_a_day(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = near(options).await;
+    let (graph, deaf) = (mocks::Graph::new().await, mocks::Graph::new().await);
+    graph.templates(vec![approved("one")]);
+    deaf.refuse_templates(true);
+    let mut numbers = Vec::new();
+    for (name, url) in [("Deaf", deaf.url()), ("Good", graph.url()), ("Fresh", graph.url())] {
+        numbers.push(make(&world, world.acme, crate::instances::cloud(name, &url)).await);
+    }
+    sqlx::query(
+        "update instances set status = 'connected',
+                templates_asked_at = now() - case when name = 'Fresh' then interval '23 hours' else interval '25 hours' end",
+    )
+    .execute(world.db.system())
+    .await
+    .unwrap();
+    world.work().await;
+    eventually("the templates are there", async || names(&world, numbers[1]).await == ["one"]).await;
+    eventually("the other was asked, too", async || !deaf.calls().is_empty()).await;
+    assert!(names(&world, numbers[2]).await.is_empty(), "not yet");
+    world.finish().await;
+    assert_eq!(graph.calls().len(), 1);
+    let told: i64 = sqlx::query_scalar("select count(*) from audit_log where action = 'template.synced'")
+        .fetch_one(world.db.system())
+        .await
+        .unwrap();
+    assert_eq!(told, 0, "nobody did it");
 }

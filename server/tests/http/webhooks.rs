@@ -232,7 +232,7 @@ async fn an_endpoint_lives_and_ends(_: PgPoolOptions, options: PgConnectOptions)
     assert!(rotated["oldSecretEndsAt"].is_string());
 
     let deleted = world.call(Method::DELETE, &path, &key, json!({})).await;
-    assert_eq!(deleted.json(), json!({"id": made["id"], "deleted": true}));
+    assert_eq!((deleted.status.as_u16(), deleted.body.len()), (204, 0));
     assert_eq!(world.get(&path, Some(&key)).await.problem(), "not_found");
     assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.problem(), "not_found");
 }
@@ -288,6 +288,36 @@ async fn what_is_wrong_is_named(_: PgPoolOptions, options: PgConnectOptions) {
         let errors = wrong(json!({"url": url, "events": ["*"]})).await;
         assert!(errors.len() == 1 && errors[0].starts_with("url: "), "{url}: {errors:?}");
     }
+}
+
+/// An endpoint that names a time is heard, whatever it calls its failure.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn every_failed_answer_may_ask_for_time(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    for status in [302, 404, 429, 500, 503] {
+        let (sink, address) = Sink::start().await;
+        sink.answer((StatusCode::from_u16(status).unwrap(), [("retry-after", "3600")]));
+        let (id, _) = world.hook(&key, address, json!({})).await;
+        world.emit("message.sent", 1).await;
+        sink.gets(1).await;
+        let wait = async || {
+            sqlx::query_scalar::<_, f64>(
+                "select extract(epoch from due - last_attempt_at)::float8 from deliveries
+                 where endpoint_id = $1 and status = 'pending' and attempt = 1",
+            )
+            .bind(id.0)
+            .fetch_optional(world.db.system())
+            .await
+            .unwrap()
+        };
+        eventually("the next attempt is planned", async || wait().await.is_some()).await;
+        let seconds = wait().await.unwrap();
+        assert!((3_590.0..3_620.0).contains(&seconds), "{status}: {seconds} s");
+        let path = format!("/api/v1/webhooks/{id}");
+        assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.status, 204);
+    }
+    world.finish().await;
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -85,8 +85,15 @@ impl World {
     /// With the background work.
     pub async fn working(options: PgConnectOptions) -> Self {
         let mut world = Self::new(options).await;
-        world.workers = workers::start(&world.state);
+        world.work().await;
         world
+    }
+
+    /// Begins the background work. Partitions first, as a server does before it serves: rows that move into a new one are
+    /// out of sight for a moment.
+    pub async fn work(&mut self) {
+        domain::partitions::keep(&self.db, chrono::Utc::now()).await.unwrap();
+        self.workers = workers::start(&self.state);
     }
 
     /// Writes what is held and ends the background work.

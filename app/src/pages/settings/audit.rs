@@ -1,7 +1,7 @@
 //! The audit log: who did what, when, from where. Newest first.
 
 use domain::{
-    audit::{ACTIONS, AuditRow, sentence},
+    audit::{ACTIONS, AuditRow, sentence, sentence_end},
     time::Time,
 };
 use leptos::{prelude::*, wasm_split::wasm_split};
@@ -191,8 +191,9 @@ fn Row(row: AuditRow, now: Time) -> impl IntoView {
         .subject
         .starts_with("key_")
         .then(|| format!("/dashboard/developer/api-keys?panel=history&key={}", row.subject));
-    // "joined" and "signed in" say it all when the person is their own subject.
-    let itself = matches!(row.action.as_str(), "member.joined" | "person.signed_in") && row.subject_name == row.actor;
+    // "joined", "signed in" and "signed out" say it all when the person is their own subject.
+    let itself = matches!(row.action.as_str(), "member.joined" | "person.signed_in" | "person.signed_out")
+        && row.subject_name == row.actor;
     let subject = match key_href {
         _ if itself => ().into_any(),
         Some(href) => view! { <a class="text-link" href=href>{row.subject_name}</a> }.into_any(),
@@ -203,7 +204,7 @@ fn Row(row: AuditRow, now: Time) -> impl IntoView {
         <tr>
             <td data-label="When"><TimeText at=row.at now=now/></td>
             <td data-label="Who">{row.actor}</td>
-            <td data-label="What">{sentence(&row.action)} " " {subject}</td>
+            <td data-label="What">{sentence(&row.action)} " " {subject} {sentence_end(&row.action)}</td>
             <td data-label="Changes">
                 {if row.changes.is_empty() {
                     view! { <span class="none">"—"</span> }.into_any()

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
-    AT_ONCE, AT_ONCE_SANDBOX, LEASE, millis,
+    AT_ONCE, AT_ONCE_SANDBOX, CLOUD_API_A_SECOND, LEASE, millis,
     pause::{lock, refresh},
     record::{Step, insert_steps},
 };
@@ -30,6 +30,8 @@ const ASIDE: TimeDelta = TimeDelta::seconds(2);
 /// A message that leaves this late (the server was down, the provider slow) has others behind it whose promised times
 /// are wrong by now.
 const LATE: TimeDelta = TimeDelta::seconds(10);
+/// For which [`CLOUD_API_A_SECOND`] holds.
+const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 /// A message that this server has, and no other.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +67,24 @@ struct Due {
     last_sent_at: Option<Time>,
     paused_by: Option<String>,
     sandbox: bool,
+    cloud_api: bool,
+    begun: Vec<Time>,
     busy_paced: i64,
     busy_free: i64,
     busy_test: i64,
+}
+
+impl Due {
+    /// How many live messages may be begun at `now`.
+    fn places(&self, now: Time) -> i64 {
+        let at_once = if self.sandbox { AT_ONCE_SANDBOX } else { AT_ONCE };
+        let places = at_once - self.busy_free;
+        if !self.cloud_api {
+            return places;
+        }
+        let begun = self.begun.iter().filter(|at| **at > now - SECOND).count();
+        places.min(i64::try_from(CLOUD_API_A_SECOND.saturating_sub(begun)).unwrap_or(i64::MAX))
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -104,6 +121,7 @@ pub async fn claim(db: &Db, server: Uuid, free: usize, now: Time) -> Result<Vec<
         choice.choose(queue, by_queue.remove(&queue.instance_id).unwrap_or_default(), now);
     }
     set_aside(&mut tx, &choice.aside, now).await?;
+    note_begun(&mut tx, &choice.begun, now).await?;
     let claimed = take(&mut tx, server, &choice.taken, now).await?;
     refresh(&mut tx, &due.iter().map(|queue| InstanceId(queue.instance_id)).collect::<Vec<_>>(), now).await?;
     tx.commit().await?;
@@ -122,7 +140,8 @@ pub async fn next_due(db: &Db) -> Result<Option<Time>> {
 
 async fn due_queues(tx: &mut PgConnection, limit: usize, now: Time) -> Result<Vec<Due>> {
     Ok(sqlx::query_as(
-        "select q.instance_id, q.last_sent_at, q.paused_by, i.provider = 'sandbox' as sandbox, busy.*
+        "select q.instance_id, q.last_sent_at, q.paused_by, q.begun, i.provider = 'sandbox' as sandbox,
+                i.provider = 'cloud_api' as cloud_api, busy.*
          from (select * from queues where next_due <= $1 order by next_due limit $2 for update skip locked) q
          join instances i on i.id = q.instance_id
          cross join lateral (select count(*) filter (where o.lane = 0) as busy_paced,
@@ -165,6 +184,8 @@ struct Choice {
     taken: Vec<Uuid>,
     /// They wait for another message to the same recipient.
     aside: Vec<Uuid>,
+    /// Live messages that are begun now, by Cloud API number.
+    begun: Vec<(Uuid, usize)>,
 }
 
 impl Choice {
@@ -173,7 +194,11 @@ impl Choice {
         self.aside.extend(candidates.iter().filter(|c| c.blocked).map(|c| c.message_id));
         let (test, live): (Vec<_>, Vec<_>) = candidates.into_iter().filter(|c| !c.blocked).partition(|c| c.lane == 2);
         if queue.paused_by.is_none() {
+            let before = self.taken.len();
             self.choose_live(queue, live, now);
+            if queue.cloud_api && self.taken.len() > before {
+                self.begun.push((queue.instance_id, self.taken.len() - before));
+            }
         }
         if queue.paused_by.as_deref() != Some("person") {
             let places = AT_ONCE_SANDBOX - queue.busy_test;
@@ -186,7 +211,7 @@ impl Choice {
     /// In the order of due times: a paced message waits for its distance and for all others, and what is behind it
     /// waits for it.
     fn choose_live(&mut self, queue: &Due, live: Vec<Candidate>, now: Time) {
-        let mut places = (if queue.sandbox { AT_ONCE_SANDBOX } else { AT_ONCE }) - queue.busy_free;
+        let mut places = queue.places(now);
         let mut alone = queue.busy_paced + queue.busy_free == 0;
         for candidate in live {
             if candidate.lane == 0 {
@@ -223,6 +248,31 @@ async fn set_aside(tx: &mut PgConnection, messages: &[Uuid], now: Time) -> Resul
         .bind(now + ASIDE)
         .execute(tx)
         .await?;
+    Ok(())
+}
+
+/// Remembers what is begun, for as long as it counts. What is given back before it was sent counts too: that is rare,
+/// and fewer than Meta takes never hurts.
+async fn note_begun(tx: &mut PgConnection, begun: &[(Uuid, usize)], now: Time) -> Result<()> {
+    if begun.is_empty() {
+        return Ok(());
+    }
+    let (instances, counts): (Vec<Uuid>, Vec<i32>) =
+        begun.iter().map(|(instance, count)| (*instance, i32::try_from(*count).unwrap_or(i32::MAX))).unzip();
+    // Sorted, because the clocks of two servers may differ a little.
+    sqlx::query(
+        "update queues q
+         set begun = array(select b.at from unnest(q.begun || array_fill($3::timestamptz, array[n.count])) as b (at)
+                           where b.at > $4 order by b.at)
+         from unnest($1::uuid[], $2::integer[]) as n (instance_id, count)
+         where q.instance_id = n.instance_id",
+    )
+    .bind(instances)
+    .bind(counts)
+    .bind(now)
+    .bind(now - SECOND)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -61,6 +61,8 @@ pub const FAILURES_TO_PAUSE: i32 = 3;
 pub const AT_ONCE: i64 = 20;
 /// The same for the sandbox.
 pub const AT_ONCE_SANDBOX: i64 = 200;
+/// Messages of one Cloud API number that are begun within any second: Meta takes no more.
+pub const CLOUD_API_A_SECOND: usize = 80;
 /// The channel on which servers tell each other that something waits; the payload is the instance's id.
 pub const CHANNEL: &str = "bouncer_queue";
 

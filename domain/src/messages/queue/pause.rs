@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, PausedBy};
+use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, CLOUD_API_A_SECOND, PausedBy};
 use crate::{
     Db, Error,
     error::Result,
@@ -71,7 +71,8 @@ pub(super) fn ids(instances: &[InstanceId]) -> Vec<Uuid> {
 /// As the database.
 pub async fn refresh(conn: &mut PgConnection, instances: &[InstanceId], now: Time) -> Result<bool> {
     // Live messages leave in the order of their due times: what is not paced waits behind a paced one that is due
-    // earlier, or else a stream of it would hold up the paced one for ever. What is due already counts as due now, so
+    // earlier, or else a stream of it would hold up the paced one for ever. A Cloud API number that has begun all that a
+    // second may hold waits until the first of them is a second old. What is due already counts as due now, so
     // that instances take turns.
     let soonest: Vec<Option<Time>> = sqlx::query_scalar(
         "update queues q set next_due = n.next_due
@@ -96,8 +97,9 @@ pub async fn refresh(conn: &mut PgConnection, instances: &[InstanceId], now: Tim
                  case when q.paused_at is null and busy.paced + busy.free = 0
                       then greatest(paced.due, q.last_sent_at + paced.gap_ms * interval '1 millisecond') end,
                  case when q.paused_at is null and busy.free < case i.provider when 'sandbox' then $4 else $3 end
-                       and (paced.due is null or (free.due, free.seq) < (paced.due, paced.seq))
-                      then free.due end,
+                       and (paced.due is null or (free.due, free.seq) < (paced.due, paced.seq)) and free.due is not null
+                      then greatest(free.due,
+                                    case when cardinality(q.begun) >= $5 then q.begun[1] + interval '1 second' end) end,
                  case when q.paused_by is distinct from 'person' and busy.test < $4 then test.due end) as at) n
              where q.instance_id = any($1)) n
          where q.instance_id = n.instance_id
@@ -107,6 +109,7 @@ pub async fn refresh(conn: &mut PgConnection, instances: &[InstanceId], now: Tim
     .bind(now)
     .bind(AT_ONCE)
     .bind(AT_ONCE_SANDBOX)
+    .bind(i32::try_from(CLOUD_API_A_SECOND).unwrap_or(i32::MAX))
     .fetch_all(conn)
     .await?;
     Ok(soonest.into_iter().flatten().any(|at| at <= now))

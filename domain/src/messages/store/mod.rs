@@ -3,18 +3,19 @@
 mod accept;
 
 use serde_json::Value;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 pub use accept::{Accepted, Cost, NewMessage, Refusal, Reply, accept, estimate};
 
 use super::{Body, Message, MessageError, MessageFilter, MessagePage, MessageStatus, Recipient, Step, queue};
 use crate::{
-    Db, Error,
+    Db, Error, audit,
     error::Result,
     ids::{InstanceId, KeyId, MessageId, OrgId, RequestId},
     keys::Environment,
     partitions,
+    people::Actor,
     time::{self, Time},
 };
 
@@ -168,7 +169,41 @@ pub async fn cancel(
     by: &str,
     now: Time,
 ) -> Result<(Message, Vec<Step>)> {
-    let mut tx = db.tenant(organization).await?;
+    let (mut tx, message) = take_out(db.tenant(organization).await?, organization, key, id, by, now).await?;
+    let steps = steps(&mut tx, organization, id).await?;
+    tx.commit().await?;
+    Ok((message, steps))
+}
+
+/// As [`cancel`], by a person: it goes into the audit log.
+///
+/// # Errors
+/// As [`cancel`].
+pub async fn cancel_by(db: &Db, actor: &Actor, id: MessageId, now: Time) -> Result<()> {
+    let organization = actor.organization_id;
+    let by = format!("Cancelled by {}.", actor.name);
+    let (mut tx, _) = take_out(db.tenant(organization).await?, organization, None, id, &by, now).await?;
+    note(&mut tx, actor, "message.cancelled", id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn note(tx: &mut PgConnection, actor: &Actor, action: &'static str, id: MessageId) -> Result<()> {
+    let id = id.to_string();
+    // Named by its id only: the audit log is for ever, and who it was for can be erased.
+    let entry = audit::store::Entry { action, subject: id.clone(), subject_name: &id, changes: vec![] };
+    audit::store::append(tx, actor, entry).await
+}
+
+/// The transaction is not committed; after a `Conflict` it is rolled back.
+async fn take_out(
+    mut tx: Transaction<'static, Postgres>,
+    organization: OrgId,
+    key: Option<KeyId>,
+    id: MessageId,
+    by: &str,
+    now: Time,
+) -> Result<(Transaction<'static, Postgres>, Message)> {
     let instance = load(&mut tx, organization, key, id).await?.instance;
     queue::lock(&mut tx, &[instance]).await?;
     let removed = sqlx::query!(
@@ -189,9 +224,7 @@ pub async fn cancel(
     queue::call_next(&mut tx, &[(instance.0, &removed.recipient)], now).await?;
     queue::refresh(&mut tx, &[instance], now).await?;
     let message = load(&mut tx, organization, key, id).await?;
-    let steps = steps(&mut tx, organization, id).await?;
-    tx.commit().await?;
-    Ok((message, steps))
+    Ok((tx, message))
 }
 
 /// Why a message can be neither cancelled nor hurried.
@@ -211,11 +244,12 @@ fn too_late(message: &Message) -> String {
 }
 
 /// Lets a message that waits leave as soon as the pace allows. Earlier messages to the same recipient come along and
-/// leave before it.
+/// leave before it. It goes into the audit log.
 ///
 /// # Errors
 /// `NotFound`; `Conflict` with a sentence when it does not wait any more.
-pub async fn send_now(db: &Db, organization: OrgId, id: MessageId, now: Time) -> Result<()> {
+pub async fn send_now(db: &Db, actor: &Actor, id: MessageId, now: Time) -> Result<()> {
+    let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     let instance = load(&mut tx, organization, None, id).await?.instance;
     queue::lock(&mut tx, &[instance]).await?;
@@ -248,6 +282,7 @@ pub async fn send_now(db: &Db, organization: OrgId, id: MessageId, now: Time) ->
         return Err(Error::Conflict(too_late(&message)));
     }
     queue::refresh(&mut tx, &[instance], now).await?;
+    note(&mut tx, actor, "message.hurried", id).await?;
     sqlx::query!("select pg_notify($1, $2)", queue::CHANNEL, instance.0.to_string()).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{actor, id, only};
+use super::{id, only};
 use crate::{
     api::{
         body::{Fields, NoFields, Object},
@@ -314,7 +314,7 @@ pub(in crate::api) async fn resend_one(
     once: Once<NoFields>,
 ) -> Result<Response> {
     let delivery: DeliveryId = id(&path)?;
-    let (actor, only) = (actor(&caller), only(caller.key()));
+    let (actor, only) = (caller.actor(), only(caller.key()));
     let run = state.clone();
     once.run(&state, StatusCode::ACCEPTED, move |_| async move {
         resend::one(&run.db, &actor, only, delivery).await?;
@@ -441,7 +441,7 @@ pub(in crate::api) async fn resend_many(
     caller: Authorized<ManageWebhooks>,
     once: Once<ResendFilter>,
 ) -> Result<Response> {
-    let (actor, only) = (actor(&caller), only(caller.key()));
+    let (actor, only) = (caller.actor(), only(caller.key()));
     let run = state.clone();
     once.run(&state, StatusCode::ACCEPTED, move |ResendFilter(filter)| async move {
         let filter = DeliveryFilter { environment: only, ..filter };
@@ -491,6 +491,6 @@ pub(in crate::api) async fn cancel_job(
     caller: Authorized<ManageWebhooks>,
     Path(path): Path<String>,
 ) -> Result<axum::Json<ResendJob>> {
-    let job = resend::cancel(&state.db, &actor(&caller), only(caller.key()), id(&path)?).await?;
+    let job = resend::cancel(&state.db, &caller.actor(), only(caller.key()), id(&path)?).await?;
     Ok(axum::Json(job.into()))
 }

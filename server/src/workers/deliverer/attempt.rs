@@ -77,9 +77,8 @@ pub(super) async fn attempt(client: &Client, target: &Target, delivery: &Claimed
             let effect = judge(&answer);
             if effect != Effect::Succeeded {
                 done.error = sentence(answer.status);
-            }
-            if let Effect::Overloaded(pause) = effect {
-                asked_s = Some(u32::try_from(pause.as_secs()).unwrap_or(u32::MAX));
+                asked_s = retry_after(&answer.headers, Utc::now())
+                    .map(|pause| u32::try_from(pause.as_secs()).unwrap_or(u32::MAX));
             }
             keep(&mut done, &answer);
             effect

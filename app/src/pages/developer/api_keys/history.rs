@@ -1,7 +1,7 @@
 //! What happened to a key: by whom, when, from where, and what changed.
 
 use domain::{
-    audit::{AuditRow, Change, sentence},
+    audit::{AuditRow, Change, sentence, sentence_end},
     keys::ApiKeyRow,
     time::Time,
 };
@@ -39,7 +39,7 @@ fn Event(event: AuditRow, now: Time) -> impl IntoView {
     let from = event.ip.map(|ip| format!(" from {ip}")).unwrap_or_default();
     view! {
         <li>
-            <p><strong>{event.actor}</strong> " " {sentence(&event.action)} " " <bdi>{event.subject_name}</bdi></p>
+            <p><strong>{event.actor}</strong> " " {sentence(&event.action)} " " <bdi>{event.subject_name}</bdi> {sentence_end(&event.action)}</p>
             <p class="sub"><TimeText at=event.at now/> {from}</p>
             <dl class="key-changes">{changes}</dl>
         </li>

@@ -110,16 +110,10 @@ pub async fn change_message(
     #[server(default)] back: String,
 ) -> Result<String, AppError> {
     let me = current().await?.manages_integrations()?;
-    let (db, organization, now) = (me.db(), me.organization(), now());
+    let (db, actor, now) = (me.db(), me.actor(), now());
     let (changed, sentence) = match what {
-        MessageChange::SendNow => {
-            (domain::messages::store::send_now(db, organization, id, now).await, "The message is next")
-        }
-        MessageChange::Cancel => {
-            let by = format!("Cancelled by {}.", me.viewer.email);
-            let cancelled = domain::messages::store::cancel(db, organization, None, id, &by, now).await;
-            (cancelled.map(|_| ()), "Message cancelled")
-        }
+        MessageChange::SendNow => (domain::messages::store::send_now(db, &actor, id, now).await, "The message is next"),
+        MessageChange::Cancel => (domain::messages::store::cancel_by(db, &actor, id, now).await, "Message cancelled"),
     };
     match changed.map_err(AppError::from) {
         Ok(()) => plain::done(sentence, &back).await.map(|()| sentence.to_owned()),
