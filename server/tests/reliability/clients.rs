@@ -49,6 +49,11 @@ impl Done {
         }
     }
 
+    /// Answers that arrived whole.
+    pub fn answered(&self) -> usize {
+        self.accepted.len() + self.refused.len()
+    }
+
     /// Answers that said that the server is at fault.
     pub fn refused_with_5xx(&self) -> usize {
         self.refused.iter().filter(|status| **status >= 500).count()

@@ -177,5 +177,8 @@ async fn stopped_under_load(pool: PgPool) {
     let done = clients.stop().await;
     assert_eq!(done.refused_with_5xx(), 0);
     assert_eq!(nothing_is_lost(&house, &journal, &done).await, 0, "nothing was ever in doubt");
-    bouncer.terminate().await;
+    bouncer.terminate_only().await;
+    let rows: i64 = sqlx::query_scalar("select count(*) from request_log").fetch_one(&pool).await.unwrap();
+    let answered = i64::try_from(done.answered()).unwrap();
+    assert!(rows >= answered, "{answered} calls were answered, and {rows} are in the request log");
 }
