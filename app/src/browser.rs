@@ -2,7 +2,10 @@
 
 #[cfg(feature = "hydrate")]
 mod real {
-    use std::{cell::RefCell, time::Duration};
+    use std::{
+        cell::{Cell, RefCell},
+        time::Duration,
+    };
 
     use leptos::{ev, prelude::*};
     use wasm_bindgen::{JsCast, JsValue};
@@ -14,6 +17,8 @@ mod real {
         static CAME_FROM: RefCell<Vec<Option<HtmlElement>>> = const { RefCell::new(Vec::new()) };
         /// The tray of toasts. Remembered, because it may go out of the document together with a dialog.
         static TRAY: RefCell<Option<Element>> = const { RefCell::new(None) };
+        /// The tray is in a dialog, and looked after.
+        static AWAY: Cell<bool> = const { Cell::new(false) };
     }
 
     fn doc() -> Document {
@@ -111,6 +116,17 @@ mod real {
         let Some(place) = last.or_else(|| doc().get_element_by_id("toasts-home")) else { return };
         if !place.is_same_node(tray.parent_element().as_deref()) {
             _ = place.append_child(&tray);
+        }
+        // Nothing tells when a dialog leaves the document: a page that is still being loaded keeps the old one, with its
+        // dialog, for a while after that was closed.
+        if place.tag_name() == "DIALOG" && !AWAY.replace(true) {
+            set_timeout(
+                || {
+                    AWAY.set(false);
+                    settle_toasts();
+                },
+                Duration::from_millis(100),
+            );
         }
     }
 

@@ -171,7 +171,7 @@ test("a WAHA number is connected by its QR code, sends, and is disconnected", as
     await open(page, `${integrationsPath}?panel=connect-instance&id=${id}`);
     await connect.getByRole("button", { name: "Disconnect" }).click();
     await toast(page, "Disconnected");
-    await expect(connect.getByText("Disconnected", { exact: true })).toBeVisible();
+    await expect(connect.locator("span").filter({ hasText: /^Disconnected$/ })).toBeVisible();
     await connect.getByRole("link", { name: "Later" }).click();
     await expect(rowOf(page, name)).toContainText("Paused while not connected");
   } finally {
@@ -322,7 +322,9 @@ test("a webhook endpoint hears of messages, signed; its secret is rotated; it is
     await toast(page, "Endpoint enabled");
     await sheet.getByRole("link", { name: "Close" }).click();
     await expect(rowOf(page, mark)).toContainText("message.*");
-    expect(receiver.received.slice(before).filter(({ event }) => event.type === "message.queued")).toEqual([]);
+    // Other tests of the organization may send meanwhile.
+    const queued = receiver.received.slice(before).filter(({ event }) => event.type === "message.queued" && event.data.instanceId === instance);
+    expect(queued).toEqual([]);
 
     await choose(page, url, "Delete");
     const question = page.getByRole("alertdialog", { name: "Delete this endpoint?" });

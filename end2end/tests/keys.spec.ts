@@ -439,8 +439,8 @@ test("toasts stand above an open dialog, and outlive it", async ({ page, goto, c
   await expect(sheet).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(sheet).toBeHidden();
-  await choose(page, name, "Enable");
-  await onTop(page, "Key enabled");
+  await choose(page, name, "Disable");
+  await onTop(page, "Key disabled");
 });
 
 test("revoking asks first, names the key and its users, and is for ever", async ({ page, goto, api }) => {
