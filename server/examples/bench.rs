@@ -210,6 +210,7 @@ async fn list(db: &Db) -> Outcome {
     }
     for (name, filter) in [
         ("search “abc”", KeyFilter { q: "abc".into(), ..KeyFilter::default() }),
+        ("status Active", KeyFilter { status: Some(StatusFilter::Active), ..KeyFilter::default() }),
         ("status Expiring", KeyFilter { status: Some(StatusFilter::Expiring), ..KeyFilter::default() }),
         (
             "scope key:verify, idle, no expiry",
