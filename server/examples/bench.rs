@@ -146,7 +146,7 @@ async fn seed(db: &Db, keys: usize, file: &std::path::Path) -> Outcome {
     Ok(())
 }
 
-/// Keys with three networks, a limit of a million an hour and states of all kinds, by statement instead of by form.
+/// Keys with three networks, a limit of ten million an hour and states of all kinds, by statement instead of by form.
 async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<String>> {
     let (mut ids, mut secrets, mut hashes, mut hints, mut names, mut texts) =
         (vec![], vec![], vec![], vec![], vec![], vec![]);
@@ -164,7 +164,7 @@ async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<Strin
         "insert into api_keys (id, organization_id, name, description, environment, hint, scope_group, scopes, throttle, allowed_ips,
                                rate_limit, expires_at, created_by_name, last_used_at)
          select id, $1, name, 'made for measuring', 'live', hint, null, '{message:send,instance:read,key:verify}',
-                '{\"mode\":\"off\",\"max_queue\":20}', '{10.0.0.0/8,127.0.0.0/8,2001:db8::/32}', 1000000,
+                '{\"mode\":\"off\",\"max_queue\":20}', '{10.0.0.0/8,127.0.0.0/8,2001:db8::/32}', 10000000,
                 case when random() < 0.1 then now() + random() * interval '60 days' + interval '1 day' end, 'bench',
                 case when random() < 0.7 then now() - random() * interval '90 days' end
          from unnest($2::uuid[], $3::text[], $4::text[]) as n (id, name, hint)",
