@@ -36,7 +36,7 @@ pub use icons::{Glyph, Icon};
 pub use inputs::{PasswordInput, SearchInput, Select, TextArea, TextInput, Width};
 pub use menu::{Menu, MenuButton, MenuGap, MenuLink};
 pub use pager::CursorPager;
-pub use progress::ProgressBar;
+pub use progress::{ProgressBar, share};
 pub use radio_card::{RadioCard, RadioCards};
 pub use spark::Spark;
 pub use states::{EmptyState, ErrorState, Notice, Skeleton};

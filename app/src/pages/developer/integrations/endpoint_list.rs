@@ -8,12 +8,12 @@ use super::{
     data::{EndpointChange, EndpointLine, HealthKind},
     instance_list::open_by_click,
     query::{ListAt, Panel},
-    words::{environment_label, share, short_url},
+    words::{environment_label, short_url},
 };
 use crate::{
     components::{
         Badge, CursorPager, EmptyState, Icon, LinkButton, Menu, MenuButton, MenuGap, MenuLink, TableWrap, TimeText,
-        Tone,
+        Tone, share,
     },
     pages::developer::api_keys::context::{count, counted},
 };
@@ -92,8 +92,9 @@ fn EndpointRow(line: EndpointLine, now: Time, may_manage: bool) -> impl IntoView
         Some(at) => view! { <TimeText at now/> }.into_any(),
         None => view! { <span class="none">"Never"</span> }.into_any(),
     };
-    let attempts = counted(line.succeeded + line.failed, "attempt", "attempts");
-    let delivered = match share(line.succeeded, line.failed) {
+    let all = line.succeeded + line.failed;
+    let attempts = counted(all, "attempt", "attempts");
+    let delivered = match share(line.succeeded, all) {
         Some(share) => view! { <span title=attempts>{share}</span> }.into_any(),
         None => view! { <span class="none" title="No attempt in 24 hours">"—"</span> }.into_any(),
     };

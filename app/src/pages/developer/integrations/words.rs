@@ -72,28 +72,9 @@ pub fn short_url(url: &str) -> &str {
     url.strip_prefix("https://").unwrap_or(url)
 }
 
-/// "98.4 %"; `None` without any attempts.
-pub fn share(succeeded: i64, failed: i64) -> Option<String> {
-    let all = succeeded + failed;
-    if all == 0 {
-        return None;
-    }
-    // Never rounded up to all: one failure in a million is not none.
-    let tenths = succeeded * 1_000 / all;
-    Some(if succeeded == all { "100 %".into() } else { format!("{}.{} %", tenths / 10, tenths % 10) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_are_never_flattered() {
-        assert_eq!(share(0, 0), None);
-        assert_eq!(share(1, 0).as_deref(), Some("100 %"));
-        assert_eq!(share(999_999, 1).as_deref(), Some("99.9 %"));
-        assert_eq!(share(0, 3).as_deref(), Some("0.0 %"));
-    }
 
     #[test]
     fn every_event_is_in_one_family() {
