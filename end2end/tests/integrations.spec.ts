@@ -1,4 +1,6 @@
 // Instances and webhook endpoints by hand, against a provider and a receiver that run beside the test.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import type { Locator, Page } from "@playwright/test";
 import { browserOf, card, choose, integrationsPath, join, keysPath, makeEndpoint, makeInstance, makeKey, newOrganization, newPerson, send, signedIn, step, toast } from "../support/console";
 import { type Api, expect, open, test, unique, watch } from "../support/fixtures";
@@ -54,6 +56,12 @@ test("a sandbox instance, from the first message to its end", async ({ page, got
   await expect(sheet.getByText("Connected", { exact: true })).toBeVisible();
   await expect(sheet.getByText(`"instanceId":"${id}"`)).toBeVisible();
   await expect(sheet.getByText("Nothing waits.")).toBeVisible();
+
+  // The page's own call, typed into a shell with the key in its place, is read.
+  const call = (await sheet.locator("#instance-call").innerText()).replace("YOUR_KEY", key.key);
+  const { stdout } = await promisify(execFile)("bash", ["-euo", "pipefail", "-c", call]);
+  const typed = (JSON.parse(stdout) as { id: string }).id;
+  await expect.poll(() => statusOf(shop, typed), patiently).toBe("read");
 
   // Held up, messages wait in order; each can be cancelled.
   await sheet.getByRole("button", { name: "Pause queue" }).click();

@@ -475,8 +475,12 @@ pub async fn delete(db: &Db, actor: &Actor, id: InstanceId) -> Result<u64> {
     .fetch_all(&mut *tx)
     .await?;
     // What may have left stays `unknown` until it is given up.
-    let cancelled: Vec<Uuid> = gone.into_iter().filter(|row| row.state == "queued").map(|row| row.message_id).collect();
-    queue::cancelled(&mut tx, &cancelled, "The instance was deleted.", chrono::Utc::now()).await?;
+    let now = chrono::Utc::now();
+    let (cancelled, open): (Vec<_>, Vec<_>) = gone.into_iter().partition(|row| row.state == "queued");
+    let cancelled: Vec<Uuid> = cancelled.into_iter().map(|row| row.message_id).collect();
+    let open: Vec<_> = open.into_iter().map(|row| (row.message_id, organization.0, now)).collect();
+    queue::left_open(&mut tx, &open).await?;
+    queue::cancelled(&mut tx, &cancelled, "The instance was deleted.", now).await?;
     let cancelled = cancelled.len() as u64;
     sqlx::query!(
         "update instances set deleted_at = now(), credentials = null, credential_names = '{}', status = 'disconnected',

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    ASK_AFTER, Claimed, FAILURES_TO_PAUSE, LONGEST_RETRY, PausedBy, RETRY_AFTER, millis,
+    ASK_AFTER, Claimed, FAILURES_TO_PAUSE, LONGEST_RETRY, PausedBy, RETRY_AFTER, UNCONFIRMED_AFTER, millis,
     pause::{lock, pause, refresh},
     record::{COLUMNS, Change, Message, apply},
 };
@@ -192,6 +192,8 @@ pub(super) struct Batch {
     gone: Vec<(Waiting, Change)>,
     /// They stay in it.
     back: Vec<(Waiting, Change, Stay)>,
+    /// Of them: nobody knows whether they arrived, since then.
+    open: Vec<(Uuid, Uuid, Time)>,
     scheduled: Vec<(Waiting, ScheduledStatus, Time)>,
     /// For each instance in order: did the provider fail (`Some(sentence)`) or work (`None`)?
     health: Vec<(InstanceId, OrgId, Option<String>)>,
@@ -322,6 +324,7 @@ impl Batch {
         change.detail = "the provider cannot tell whether it has it; it is not sent again".into();
         change.told_late = true;
         self.gone.push((row.clone(), change));
+        self.open.push((row.message_id, row.organization_id, at));
     }
 
     pub fn over(&mut self, row: &Waiting, change: Change) {
@@ -363,6 +366,7 @@ impl Batch {
         apply(conn, &mut gone, false).await?;
         apply(conn, &mut back, true).await?;
         schedule(conn, &self.scheduled).await?;
+        left_open(conn, &self.open).await?;
         let sent: Vec<_> = self
             .gone
             .iter()
@@ -387,6 +391,27 @@ impl Batch {
         }
         Ok(lost)
     }
+}
+
+/// Notes messages that left the outbox without anybody knowing whether they arrived: id, organization, and since when.
+///
+/// # Errors
+/// As the database.
+pub async fn left_open(conn: &mut PgConnection, open: &[(Uuid, Uuid, Time)]) -> Result<()> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into unconfirmed (message_id, organization_id, until)
+         select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
+         on conflict (message_id) do nothing",
+    )
+    .bind(open.iter().map(|(message, ..)| *message).collect::<Vec<_>>())
+    .bind(open.iter().map(|(_, organization, _)| *organization).collect::<Vec<_>>())
+    .bind(open.iter().map(|(.., at)| *at + millis(UNCONFIRMED_AFTER)).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Writes down that messages were cancelled which the caller, who holds their queues, took out of the outbox.

@@ -36,7 +36,7 @@ pub(super) use self::finish::call_next;
 pub use self::{
     advance::{Advanced, advance, advance_in, advance_sandbox, forget_early},
     claim::{Claimed, claim, next_due, release, renew},
-    finish::{Finished, LostConnection, Outcome, ScheduledStatus, cancelled, finish},
+    finish::{Finished, LostConnection, Outcome, ScheduledStatus, cancelled, finish, left_open},
     pause::{Queue, QueueHead, catch_up, lock, pause, queue, refresh, resume, to_probe},
     unknown::{Finding, doubtful, expire, give_up, reap, resolve},
 };

@@ -7,10 +7,9 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
-    Claimed, EXPIRES_AFTER, UNCONFIRMED_AFTER,
+    Claimed, EXPIRES_AFTER,
     claim::Row,
     finish::{Batch, Waiting, messages, outbox_rows},
-    millis,
     pause::{lock, notify, refresh},
     record::{Change, apply},
 };
@@ -144,19 +143,19 @@ async fn ask_later(db: &Db, later: &[(Uuid, Time)]) -> Result<()> {
     Ok(())
 }
 
-/// Messages about which nobody could tell for a day count as failed. Returns how many; at most 500 at once.
+/// Messages about which nobody could tell for a day count as failed. Returns how many were looked at; at most 500 at once.
 ///
 /// # Errors
 /// As the database.
 pub async fn give_up(db: &Db, now: Time) -> Result<usize> {
     let mut tx = db.system().begin().await?;
     let old: Vec<Uuid> = sqlx::query_scalar(
-        "select id from messages m
-         where status = 'unknown' and status_at <= $1
-           and not exists (select from outbox o where o.message_id = m.id)
-         order by status_at limit $2",
+        "delete from unconfirmed
+         where message_id in (select message_id from unconfirmed where until <= $1
+                              order by until limit $2 for update skip locked)
+         returning message_id",
     )
-    .bind(now - millis(UNCONFIRMED_AFTER))
+    .bind(now)
     .bind(AT_MOST)
     .fetch_all(&mut *tx)
     .await?;
@@ -173,7 +172,8 @@ pub async fn give_up(db: &Db, now: Time) -> Result<usize> {
         .collect();
     apply(&mut tx, &mut changes, false).await?;
     tx.commit().await?;
-    Ok(changes.len())
+    // Also those that were confirmed meanwhile: there may be more of them.
+    Ok(old.len())
 }
 
 /// Messages that have waited for a day expire. Returns how many; at most 500 at once.
