@@ -188,6 +188,8 @@ for (const state of states) {
 }
 
 test("reveal looks right, before and after the first call", async ({ api }) => {
+  // Twice all four forms, and a key in between.
+  test.setTimeout(120_000);
   const page = await context.newPage();
   const watched = watch(page);
   await open(page, `${keysPath}?panel=new`);
