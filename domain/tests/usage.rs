@@ -213,11 +213,26 @@ async fn limits_reach_across_servers_and_restarts(pool: PgPool) {
     assert_eq!(entry.window().rate(1_000, now).used, 2);
     entry.window().record(1_000, now);
     usage::write(&world.db, world.server, &rows[..1]).await.unwrap();
-    usage::sync_windows(&world.db, &cache).await.unwrap();
+    assert!(usage::sync_windows(&world.db, &cache).await.unwrap(), "it is not alone");
     assert_eq!(entry.window().rate(1_000, now).used, 4);
     // Its own rows do not come back to it.
     let own = KeyCache::new(world.db.clone(), world.server, 10);
     assert_eq!(own.find(&hash).await.unwrap().unwrap().window().rate(1_000, now).used, 0);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn servers_know_of_each_other_before_they_let_anything_through(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let first = KeyCache::new(world.db.clone(), Uuid::now_v7(), 10);
+    let second = KeyCache::new(world.db.clone(), Uuid::now_v7(), 10);
+    let sync = async |cache: &KeyCache| usage::sync_windows(&world.db, cache).await.unwrap();
+    assert!(!sync(&first).await, "alone, and its own word does not count");
+    assert!(!sync(&first).await);
+    assert!(sync(&second).await);
+    assert!(sync(&first).await);
+    // The first one has stopped.
+    sqlx::query("update rate_windows set changed_at = changed_at - interval '1 minute'").execute(&pool).await.unwrap();
+    assert!(!sync(&second).await);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -236,12 +236,18 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<Vec<
     Ok(new.into_iter().map(KeyId).collect())
 }
 
-/// Learns what other servers let through. To be called each second.
-pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<()> {
+/// Learns what other servers let through, and tells them that this one is there. To be called each second. Answers
+/// whether there are others.
+pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<bool> {
+    // A row of nobody's key, renewed each second, so that a server is known before it lets its first call through.
     // The other servers, found by leaping from one to the next in the index; what they wrote lately, with three
     // seconds to spare, so that a transaction that was open during the last look is not missed; and the sums of that.
     let rows = sqlx::query!(
-        r#"with recursive servers (id) as (
+        r#"with recursive present as (
+               insert into rate_windows (key_id, server_id, minute, calls)
+               values ('00000000-0000-0000-0000-000000000000', $1, date_trunc('minute', clock_timestamp(), 'UTC'), 0)
+               on conflict (key_id, minute, server_id) do update set changed_at = clock_timestamp()),
+           servers (id) as (
                (select server_id from rate_windows order by server_id limit 1)
                union all
                select (select w.server_id from rate_windows w where w.server_id > s.id order by w.server_id limit 1)
@@ -259,28 +265,37 @@ pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<()> {
     )
     .fetch_all(db.system())
     .await?;
-    for row in rows {
+    for row in &rows {
         cache.set_foreign(
             KeyId(row.key_id),
             row.minute.timestamp_millis(),
             u32::try_from(row.calls).unwrap_or(u32::MAX),
         );
     }
-    Ok(())
+    Ok(!rows.is_empty())
+}
+
+/// When a key was made, as its id tells (UUIDv7), and a minute for servers whose clocks differ.
+fn made_at(key: KeyId) -> Time {
+    let seconds = key.0.get_timestamp().map_or(0, |made| made.to_unix().0);
+    let made = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    made.unwrap_or_default() - TimeDelta::minutes(1)
 }
 
 /// What the radar shows: the first call that was let through, or else the latest refused ones.
 pub async fn first_calls(db: &Db, organization: OrgId, key: KeyId) -> Result<Vec<CallSeen>> {
     let mut tx = db.tenant(organization).await?;
+    // Its calls are looked for from when it was made: the request log is found by time.
     let rows = sqlx::query!(
         r#"(select id as "id!", at as "at!", method as "method!", endpoint as "endpoint!", status as "status!",
                  outcome as "outcome!", ip as "ip!", user_agent as "user_agent!"
-          from request_log where organization_id = $1 and key_id = $2 and outcome = 'allowed' order by at limit 1)
+          from request_log where organization_id = $1 and key_id = $2 and at >= $3 and outcome = 'allowed' order by at limit 1)
          union all
          (select id, at, method, endpoint, status, outcome, ip, user_agent from request_log
-          where organization_id = $1 and key_id = $2 and outcome <> 'allowed' order by at desc limit 5)"#,
+          where organization_id = $1 and key_id = $2 and at >= $3 and outcome <> 'allowed' order by at desc limit 5)"#,
         organization.0,
         key.0,
+        made_at(key),
     )
     .fetch_all(&mut *tx)
     .await?;

@@ -1,5 +1,6 @@
-//! Short texts of headers, put together without taking memory.
+//! Short texts of headers, put together without taking memory for each.
 
+use axum::body::Bytes;
 use http::HeaderValue;
 
 /// Up to `N` characters. What does not fit is left out; callers choose `N` for the longest case.
@@ -13,8 +14,12 @@ impl<const N: usize> Ascii<N> {
         Self { text: [0; N], length: 0 }
     }
 
-    pub fn text(mut self, text: &str) -> Self {
-        self.add(text.as_bytes());
+    pub fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes())
+    }
+
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.add(bytes);
         self
     }
 
@@ -44,10 +49,33 @@ impl<const N: usize> Ascii<N> {
     pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.length]
     }
+}
+
+/// `COUNT` values of headers with `N` characters in all, which share one piece of memory.
+pub(super) struct Values<const N: usize, const COUNT: usize> {
+    text: Ascii<N>,
+    ends: [usize; COUNT],
+    count: usize,
+}
+
+impl<const N: usize, const COUNT: usize> Values<N, COUNT> {
+    pub fn new() -> Self {
+        Self { text: Ascii::new(), ends: [0; COUNT], count: 0 }
+    }
+
+    /// The next value.
+    pub fn value(mut self, write: impl FnOnce(Ascii<N>) -> Ascii<N>) -> Self {
+        self.text = write(self.text);
+        self.ends[self.count] = self.text.length;
+        self.count += 1;
+        self
+    }
 
     /// `None` for what no header may hold, such as a line's end.
-    pub fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.as_bytes()).ok()
+    pub fn headers(self) -> [Option<HeaderValue>; COUNT] {
+        let all = Bytes::copy_from_slice(self.text.as_bytes());
+        let mut start = 0;
+        self.ends.map(|end| HeaderValue::from_maybe_shared(all.slice(std::mem::replace(&mut start, end)..end)).ok())
     }
 }
 
@@ -59,7 +87,16 @@ mod tests {
     fn puts_texts_and_numbers_together() {
         let text = Ascii::<64>::new().text("a=").number(0).text(";b=").number(u64::MAX).text(";c=").number(1_000);
         assert_eq!(text.as_bytes(), b"a=0;b=18446744073709551615;c=1000");
-        assert_eq!(text.header().unwrap(), "a=0;b=18446744073709551615;c=1000");
         assert_eq!(Ascii::<3>::new().text("ab").number(1_234).as_bytes(), b"ab1");
+    }
+
+    #[test]
+    fn each_header_has_its_part() {
+        let [first, bad, last] = Values::<16, 3>::new()
+            .value(|text| text.text("a=").number(7))
+            .value(|text| text.text("\n"))
+            .value(|text| text.number(90))
+            .headers();
+        assert_eq!((first.unwrap().as_bytes(), bad, last.unwrap().as_bytes()), (&b"a=7"[..], None, &b"90"[..]));
     }
 }

@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::{Layer, Service};
 
 use super::{
-    ascii::Ascii,
+    ascii::Values,
     extract::credential,
     problem::{Code, Problem},
     signature,
@@ -221,29 +221,33 @@ fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
     }
     let headers = response.headers_mut();
     headers.reserve(HEADERS);
-    if let Ok(id) = HeaderValue::from_bytes(&call.id.to_ascii()) {
-        headers.insert(REQUEST_ID, id);
-    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(rate) = call.rate() {
-        rate_headers(headers, rate, call.at.timestamp());
+        id_and_rate(headers, call.id, rate, call.at.timestamp());
+    } else if let Ok(id) = HeaderValue::from_bytes(&call.id.to_ascii()) {
+        headers.insert(REQUEST_ID, id);
     }
     response
 }
 
-/// Both the customary headers and those of draft-ietf-httpapi-ratelimit-headers-11.
-fn rate_headers(headers: &mut HeaderMap, rate: RateNow, now_s: i64) {
+/// The rate both by the customary headers and by those of draft-ietf-httpapi-ratelimit-headers-11.
+fn id_and_rate(headers: &mut HeaderMap, id: RequestId, rate: RateNow, now_s: i64) {
     let seconds = u64::try_from(rate.frees_in_ms).unwrap_or(0).div_ceil(1000);
     let (limit, remaining) = (u64::from(rate.limit), u64::from(rate.remaining));
-    headers.insert(LIMIT, HeaderValue::from(limit));
-    headers.insert(REMAINING, HeaderValue::from(remaining));
-    headers.insert(RESET, HeaderValue::from(now_s.unsigned_abs() + seconds));
-    let policy = Ascii::<48>::new().text("\"hour\";q=").number(limit).text(";w=3600");
-    let left = Ascii::<64>::new().text("\"hour\";r=").number(remaining).text(";t=").number(seconds);
-    if let (Some(policy), Some(left)) = (policy.header(), left.header()) {
-        headers.insert(RATE_LIMIT_POLICY, policy);
-        headers.insert(RATE_LIMIT, left);
+    // At most 30 + 10 + 10 + 20 + 26 + 43 characters.
+    let values = Values::<160, 6>::new()
+        .value(|text| text.bytes(&id.to_ascii()))
+        .value(|text| text.number(limit))
+        .value(|text| text.number(remaining))
+        .value(|text| text.number(now_s.unsigned_abs() + seconds))
+        .value(|text| text.text("\"hour\";q=").number(limit).text(";w=3600"))
+        .value(|text| text.text("\"hour\";r=").number(remaining).text(";t=").number(seconds))
+        .headers();
+    for (name, value) in [REQUEST_ID, LIMIT, REMAINING, RESET, RATE_LIMIT_POLICY, RATE_LIMIT].into_iter().zip(values) {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
 }
 

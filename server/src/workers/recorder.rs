@@ -9,7 +9,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,10 +33,12 @@ const BATCH: usize = 5_000;
 const EVERY: Duration = Duration::from_millis(250);
 /// So many sums, or keys, cost little to write: they are not kept waiting.
 const FEW: usize = 200;
-/// The most that figures and last use are behind: the console promises ten seconds.
-const FIGURES_EVERY: Duration = Duration::from_secs(5);
+/// The most that figures and last use are behind, but for the time of writing them: the console promises ten seconds.
+const FIGURES_EVERY: Duration = Duration::from_secs(8);
 /// The most that other servers learn late of what was let through, beside the second of their own look.
 const PASSED_EVERY: Duration = Duration::from_secs(1);
+/// The same where no other server is: this one learns of it when it starts again.
+const ALONE_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A batch that the database refuses (rather than being away) is given up after this many attempts: it must not
 /// block the ones after it for ever.
@@ -48,6 +53,8 @@ struct Inner {
     db: Db,
     waiting: Mutex<Waiting>,
     batch_is_full: Notify,
+    /// There are other servers, who must learn what this one lets through. Until somebody has looked there may be.
+    has_others: AtomicBool,
 }
 
 #[derive(Default)]
@@ -79,7 +86,12 @@ impl Waiting {
 
 impl Recorder {
     pub fn new(db: Db) -> Self {
-        Self(Arc::new(Inner { db, waiting: Mutex::default(), batch_is_full: Notify::new() }))
+        Self(Arc::new(Inner {
+            db,
+            waiting: Mutex::default(),
+            batch_is_full: Notify::new(),
+            has_others: AtomicBool::new(true),
+        }))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -214,10 +226,11 @@ impl Writer {
 
     /// Tells other servers what was let through.
     async fn tell(&mut self, everything: bool) -> bool {
+        let every = if self.recorder.0.has_others.load(Relaxed) { PASSED_EVERY } else { ALONE_EVERY };
         let passed = {
             let mut waiting = self.recorder.waiting();
             let waiting = &mut *waiting;
-            if !is_due(everything, waiting.tally.untold() + waiting.passed.len(), self.told, PASSED_EVERY) {
+            if !is_due(everything, waiting.tally.untold() + waiting.passed.len(), self.told, every) {
                 return true;
             }
             waiting.tally.pass_on(&mut waiting.passed);
@@ -331,7 +344,8 @@ pub async fn share_windows(state: AppState) {
             () = state.stopped() => return,
         }
         match usage::store::sync_windows(&state.db, &state.keys).await {
-            Ok(()) | Err(Error::Unavailable) => {}
+            Ok(others) => state.recorder.0.has_others.store(others, Relaxed),
+            Err(Error::Unavailable) => {}
             Err(error) => tracing::error!(%error, "the counts of other servers cannot be read"),
         }
     }

@@ -135,7 +135,7 @@ async fn two_servers_are_as_good_as_one(pool: PgPool) {
     let whole = *paced.last().unwrap() - paced[0];
     let least = Duration::from_millis(GAP_MS * 29);
     assert!(whole < least * 2, "30 messages {GAP_MS} ms apart took {whole:?}");
-    let servers: i64 = sqlx::query_scalar("select count(distinct server_id) from rate_windows")
+    let servers: i64 = sqlx::query_scalar("select count(distinct server_id) from rate_windows where calls > 0")
         .fetch_one(house.db.system())
         .await
         .unwrap();
