@@ -1,7 +1,7 @@
 # Everything a contributor types. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run dev test soak bench sqlx fmt
+.PHONY: help run dev test soak fuzz bench sqlx fmt
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -17,6 +17,9 @@ test: ## everything: format, clippy, licences, unit, database, HTTP and browser 
 
 soak: ## kill servers and databases under load for long, and look for lost or doubled messages
 	@exec tools/soak
+
+fuzz: ## let Schemathesis look for answers that the OpenAPI document does not describe
+	@exec tools/fuzz
 
 bench: ## measure speed and size; figures go to benches/README.md
 	@exec tools/bench

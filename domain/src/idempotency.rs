@@ -26,6 +26,17 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// What a create writes beside what it makes. If its server dies before the answer is kept, the repeated call
+    /// finds by it what is there already.
+    pub fn submission(&self) -> Uuid {
+        let mut hash = Sha256::new();
+        for part in [self.environment.as_str().as_bytes(), &self.fingerprint.0, self.key.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        uuid::Builder::from_custom_bytes(hash.finalize().first_chunk().copied().unwrap_or_default()).into_uuid()
+    }
+
     fn place(&self) -> (OrgId, &'static str, &str) {
         (self.organization, self.environment.as_str(), &self.key)
     }
@@ -207,14 +218,26 @@ pub async fn abandon(tx: &mut PgConnection, claims: &[&Claim]) -> Result<()> {
     Ok(())
 }
 
-/// Forgets answers older than [`KEPT_FOR`]; returns how many.
+/// Forgets answers older than [`KEPT_FOR`], and what creates of that time wrote ([`Claim::submission`]); returns how
+/// many answers.
 ///
 /// # Errors
 /// As the database.
 pub async fn forget_old(db: &Db, now: Time) -> Result<u64> {
-    let forgotten = sqlx::query!("delete from idempotency_keys where created_at <= $1", now - KEPT_FOR)
-        .execute(db.system())
+    let before = now - KEPT_FOR;
+    let mut tx = db.system().begin().await?;
+    sqlx::query!(
+        "update webhook_endpoints set submission = null where submission is not null and created_at <= $1",
+        before
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("update instances set submission = null where submission is not null and created_at <= $1", before)
+        .execute(&mut *tx)
         .await?;
+    let forgotten =
+        sqlx::query!("delete from idempotency_keys where created_at <= $1", before).execute(&mut *tx).await?;
+    tx.commit().await?;
     Ok(forgotten.rows_affected())
 }
 
@@ -244,6 +267,15 @@ mod tests {
         let key = KeyId(Uuid::from_u128(1));
         let of = Fingerprint::of("POST", "/api/v1/messages/send", key, b"{}");
         assert_eq!(of, Fingerprint::of("POST", "/api/v1/messages/send", key, b"{}"));
+        let claim = |fingerprint, key: &str| Claim {
+            organization: OrgId(Uuid::nil()),
+            environment: Environment::Live,
+            key: key.into(),
+            fingerprint,
+        };
+        let submission = claim(of, "once").submission();
+        assert_eq!((submission, submission.get_version_num()), (claim(of, "once").submission(), 8));
+        assert_ne!(submission, claim(of, "twice").submission());
         for other in [
             Fingerprint::of("PUT", "/api/v1/messages/send", key, b"{}"),
             Fingerprint::of("POST", "/api/v1/messages/sen", key, b"d{}"),
@@ -251,6 +283,7 @@ mod tests {
             Fingerprint::of("POST", "/api/v1/messages/send", key, b"{ }"),
         ] {
             assert_ne!(of, other);
+            assert_ne!(submission, claim(other, "once").submission());
         }
     }
 }

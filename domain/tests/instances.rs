@@ -168,7 +168,7 @@ async fn a_new_secret_seals_everything_anew(pool: PgPool) {
     // Everything else that is sealed: the secrets of webhook endpoints and of keys.
     let form = EndpointForm { url: "https://hooks.example/x".into(), ..EndpointForm::default() };
     let (endpoint, secret) =
-        webhooks::create(&world.db, &both, &world.owner, None, form.parse(None).unwrap()).await.unwrap();
+        webhooks::create(&world.db, &both, &world.owner, None, form.parse(None).unwrap(), None).await.unwrap();
     webhooks::rotate_secret(&world.db, &both, &world.owner, None, endpoint.id).await.unwrap();
     let key = KeyForm { name: "Signs".into(), issue_secret: "on".into(), ..KeyForm::default() };
     let key = key.parse(Utc::now(), None).unwrap();

@@ -41,7 +41,7 @@ impl Scene {
 
     async fn endpoint(&self, events: &[&str], environment: Option<Environment>) -> EndpointId {
         let (endpoint, _) =
-            store::create(&self.db, &self.sealer, &self.actor(), None, new(events, environment)).await.unwrap();
+            store::create(&self.db, &self.sealer, &self.actor(), None, new(events, environment), None).await.unwrap();
         endpoint.id
     }
 
@@ -136,7 +136,7 @@ async fn an_event_goes_to_those_who_want_it(_: PgPoolOptions, options: PgConnect
     store::delete(&scene.db, &scene.actor(), None, gone).await.unwrap();
     let foreign = organization(&scene.db, "Evil").await;
     let (theirs, _) =
-        store::create(&scene.db, &scene.sealer, &actor(foreign, None), None, new(&["*"], None)).await.unwrap();
+        store::create(&scene.db, &scene.sealer, &actor(foreign, None), None, new(&["*"], None), None).await.unwrap();
 
     scene.emit(Environment::Live, &["message.sent", "message.read", "instance.status"]).await;
     scene.emit(Environment::Test, &["message.sent"]).await;
@@ -295,7 +295,9 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     let mut wanted = draft(&["*"], None);
     wanted.headers = Some(vec![("X-Token".into(), Some("abc".into())), ("X-Other".into(), Some("def".into()))]);
     let (endpoint, secret) =
-        store::create(&scene.db, &scene.sealer, &scene.actor(), None, wanted.parse(None).ok().unwrap()).await.unwrap();
+        store::create(&scene.db, &scene.sealer, &scene.actor(), None, wanted.parse(None).ok().unwrap(), None)
+            .await
+            .unwrap();
     let id = endpoint.id;
     assert!(secret.expose_secret().starts_with("whsec_"));
     let row: String =
@@ -476,7 +478,7 @@ async fn others_and_viewers_change_nothing(_: PgPoolOptions, options: PgConnectO
     }
     let viewer = &actor(scene.acme, Some(Role::Viewer));
     let forbidden = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Forbidden(_))), "{result:?}");
-    forbidden(store::create(db, sealer, viewer, None, new(&["*"], None)).await.map(drop));
+    forbidden(store::create(db, sealer, viewer, None, new(&["*"], None), None).await.map(drop));
     forbidden(store::edit(db, sealer, viewer, None, id, None, new(&["*"], None)).await.map(drop));
     forbidden(store::set_enabled(db, viewer, None, id, false).await.map(drop));
     forbidden(store::rotate_secret(db, sealer, viewer, None, id).await.map(drop));

@@ -4,6 +4,7 @@
 //! - `pause yes|no`: holds all these instances up, or lets them go on
 //! - `accepted`: how many messages there are, and how many of them were sent
 //! - `claim MESSAGES INSTANCES`: how long a claim takes with that many messages queued, half of the instances paced
+//! - `fill MESSAGES INSTANCES`: queues so many messages on so many instances of the sandbox
 //! - `sandbox MESSAGES INSTANCES`: messages a second through the sandbox, from queued to sent, one server
 
 use std::{
@@ -41,6 +42,7 @@ enum What {
     Pause { pause: String },
     Accepted,
     Claim { messages: i64, instances: i64 },
+    Fill { messages: i64, instances: i64 },
     Sandbox { messages: i64, instances: i64 },
 }
 
@@ -57,6 +59,9 @@ fn main() -> Run {
             What::Pause { pause } => hold(&db, pause == "yes").await,
             What::Accepted => accepted(&db).await,
             What::Claim { messages, instances } => claim(&db, messages, instances).await,
+            What::Fill { messages, instances } => {
+                fill(&db, ["sandbox", "sandbox"], messages, instances).await.map(drop)
+            }
             What::Sandbox { messages, instances } => sandbox(db, &arguments.settings, messages, instances).await,
         }
     })
@@ -185,6 +190,8 @@ async fn fill(db: &Db, providers: [&str; 2], messages: i64, instances: i64) -> R
     for table in ["outbox", "messages", "queues", "instances"] {
         sqlx::query(sqlx::AssertSqlSafe(format!("vacuum analyze {table}"))).execute(db.system()).await?;
     }
+    // Or it would come in the middle of what is measured.
+    sqlx::query("checkpoint").execute(db.system()).await?;
     Ok(organization)
 }
 

@@ -87,7 +87,7 @@ async fn measure(Arguments { rate, seconds, settings }: Arguments) -> Run {
             Actor { organization_id: organization, person_id: None, name: "bench".into(), ip: None, role: None };
         let draft = EndpointDraft { url: url.clone(), events: vec!["message.*".into()], ..EndpointDraft::default() };
         let new = draft.parse(None).map_err(|errors| format!("{errors:?}"))?;
-        store::create(&db, &state.sealer, &actor, None, new).await?;
+        store::create(&db, &state.sealer, &actor, None, new, None).await?;
     }
     let mut running = workers::start(&state);
     // Until it listens.

@@ -95,6 +95,22 @@ fn name_taken(name: &str) -> impl FnOnce() -> Error + '_ {
     move || Error::field("name", format!("There is an instance “{name}” already. Choose another name."))
 }
 
+/// What a submission has made already.
+///
+/// # Errors
+/// As the database.
+pub async fn made_by(db: &Db, organization: OrgId, submission: Uuid) -> Result<Option<InstanceId>> {
+    let mut tx = db.tenant(organization).await?;
+    let made = sqlx::query_scalar!(
+        "select id from instances where organization_id = $1 and submission = $2 and deleted_at is null",
+        organization.0,
+        submission,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(made.map(InstanceId))
+}
+
 /// Makes an instance and its queue. The sandbox is connected at once; of the others the queue waits until they are.
 ///
 /// # Errors
@@ -484,7 +500,7 @@ pub async fn delete(db: &Db, actor: &Actor, id: InstanceId) -> Result<u64> {
     let cancelled = cancelled.len() as u64;
     sqlx::query!(
         "update instances set deleted_at = now(), credentials = null, credential_names = '{}', status = 'disconnected',
-                status_at = now(), version = version + 1
+                status_at = now(), version = version + 1, submission = null
          where organization_id = $1 and id = $2",
         organization.0,
         id.0,

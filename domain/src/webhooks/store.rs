@@ -15,6 +15,7 @@ use super::{Disabled, DisabledBy, Durations, Endpoint, Health, NewEndpoint, even
 use crate::{
     Db, Error, Result,
     audit::{self, Change},
+    error::constraint,
     ids::{DeliveryId, EndpointId, EventId, KeyId, OrgId},
     keys::Environment,
     people::Actor,
@@ -221,16 +222,42 @@ pub async fn get(db: &Db, organization: OrgId, only: Option<Environment>, id: En
     row.map(|row| row.endpoint(Utc::now())).ok_or(Error::NotFound)
 }
 
-/// Makes an endpoint; its secret is shown this once. `key`: the key whose call this is.
+/// What a submission has made already, with its secret.
 ///
 /// # Errors
-/// `Forbidden` to viewers; `Conflict` when there are too many.
+/// As the database.
+pub async fn made_by(
+    db: &Db,
+    sealer: &Sealer,
+    organization: OrgId,
+    submission: Uuid,
+) -> Result<Option<(Endpoint, SecretString)>> {
+    let mut tx = db.tenant(organization).await?;
+    let made = sqlx::query!(
+        "select id, secret from webhook_endpoints
+         where organization_id = $1 and submission = $2 and deleted_at is null",
+        organization.0,
+        submission,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(made) = made else { return Ok(None) };
+    let id = EndpointId(made.id);
+    Ok(Some((lock(&mut tx, organization, None, id).await?, open_secret(sealer, id, &made.secret)?)))
+}
+
+/// Makes an endpoint; its secret is shown this once. `key`: the key whose call this is. `submission`: the call itself,
+/// which makes one endpoint ([`made_by`]).
+///
+/// # Errors
+/// `Forbidden` to viewers; `Conflict` when there are too many, or the submission made one a moment ago.
 pub async fn create(
     db: &Db,
     sealer: &Sealer,
     actor: &Actor,
     key: Option<KeyId>,
     new: NewEndpoint,
+    submission: Option<Uuid>,
 ) -> Result<(Endpoint, SecretString)> {
     may_manage(actor)?;
     let id = EndpointId::new();
@@ -250,8 +277,8 @@ pub async fn create(
     }
     sqlx::query!(
         "insert into webhook_endpoints (id, organization_id, url, description, events, environment, secret, headers,
-                                        header_names, concurrency, rate_limit, created_by_name, created_by_key)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                                        header_names, concurrency, rate_limit, created_by_name, created_by_key, submission)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         id.0,
         organization.0,
         new.url,
@@ -265,9 +292,14 @@ pub async fn create(
         new.rate_limit.map(u32::cast_signed),
         actor.name,
         key.map(|key| key.0),
+        submission,
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("webhook_endpoints_submission_key") => Error::Conflict("This call made an endpoint a moment ago.".into()),
+        _ => error.into(),
+    })?;
     let changes =
         vec![Change::new("url", None, Some(new.url.clone())), Change::new("events", None, Some(new.events.join(", ")))];
     note(&mut tx, actor, "webhook.created", id, &new.url, changes).await?;
@@ -422,7 +454,7 @@ pub async fn delete(db: &Db, actor: &Actor, only: Option<Environment>, id: Endpo
     let old = lock(&mut tx, organization, only, id).await?;
     sqlx::query!(
         "update webhook_endpoints
-         set deleted_at = now(), secret = '', old_secret = null, old_secret_ends_at = null, headers = null
+         set deleted_at = now(), secret = '', old_secret = null, old_secret_ends_at = null, headers = null, submission = null
          where organization_id = $1 and id = $2",
         organization.0,
         id.0,

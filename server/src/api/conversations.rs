@@ -114,19 +114,20 @@ impl ConversationInfo {
 
 /// The query of the list, as the document describes it.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what is read by hand")]
 pub(super) struct ConversationsQuery {
     /// Entries of a page.
     #[param(minimum = 1, maximum = 100, default = 25)]
     limit: Option<u32>,
     /// `nextCursor` of the page before; without it, the first page.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// Only those that the bot, or a person, answers right now.
     #[param(inline)]
     state: Option<ConversationStateName>,
     /// Only those of this instance.
-    #[param(value_type = Option<String>, example = "ins_01jd3qz5k8e9rb1w0c5m2n6x7y")]
+    #[param(value_type = Option<String>, pattern = "^ins_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "ins_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     instance_id: Option<InstanceId>,
     /// Only those with this number.
     #[param(example = "+60123456789")]

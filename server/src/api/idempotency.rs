@@ -3,7 +3,8 @@
 //!
 //! Sends claim their key in the transaction that accepts the message ([`claim`], `domain::messages::store::accept`).
 //! All other calls go through [`Once::run`]: the claim is committed first, then the call runs, then its answer is kept.
-//! A server that dies in between leaves a claim without answer, which ends after `idempotency::LOCKED_FOR`.
+//! A server that dies in between leaves a claim without answer, which ends after `idempotency::LOCKED_FOR`; what a
+//! create had made by then is found by [`Once::submission`].
 
 use std::future::Future;
 
@@ -20,6 +21,7 @@ use domain::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{
     body::{Fields, body_of, fields},
@@ -90,6 +92,11 @@ impl<T: Fields> Once<T> {
     /// What the call says: what the gate's second half must know stands in it.
     pub fn body(&self) -> &T {
         &self.body
+    }
+
+    /// What to write beside what the call makes, so that it makes it once.
+    pub fn submission(&self) -> Option<Uuid> {
+        self.claim.as_ref().map(Claim::submission)
     }
 
     /// Does what the call asks for, unless it was done before. Only what succeeds is kept: a refused call may be made

@@ -455,11 +455,18 @@ pub(super) async fn create(
         return Err(Problem::new(Code::Conflict)
             .saying("This key is restricted to certain instances, so it cannot make new ones."));
     }
-    let (inner, actor) = (state.clone(), caller.actor());
+    let (inner, actor, submission) = (state.clone(), caller.actor(), once.submission());
     let make = move |body: NewInstanceBody| async move {
         let new = body.0.ok_or_else(|| Problem::new(Code::Internal))?;
         may_be_reached(&inner, &new)?;
-        let id = store::create(&inner.db, &inner.sealer, &actor, new, None).await?;
+        let made = match submission {
+            Some(submission) => store::made_by(&inner.db, actor.organization_id, submission).await?,
+            None => None,
+        };
+        let id = match made {
+            Some(id) => id,
+            None => store::create(&inner.db, &inner.sealer, &actor, new, submission).await?,
+        };
         shown(&inner, &actor, id).await
     };
     once.run(&state, StatusCode::CREATED, make).await

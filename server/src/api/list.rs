@@ -131,6 +131,7 @@ pub(super) struct Paging {
     #[param(minimum = 1, maximum = 100, default = 25)]
     limit: Option<u32>,
     /// `nextCursor` of the page before; without it, the first page.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -119,16 +119,17 @@ impl From<Template> for TemplateInfo {
 
 /// The query of the list, as the document describes it.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what is read by hand")]
 pub(super) struct TemplatesQuery {
     /// Entries of a page.
     #[param(minimum = 1, maximum = 100, default = 25)]
     limit: Option<u32>,
     /// `nextCursor` of the page before; without it, the first page.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// Only those of this instance.
-    #[param(value_type = Option<String>, example = "ins_01jd3qz5k8e9rb1w0c5m2n6x7y")]
+    #[param(value_type = Option<String>, pattern = "^ins_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "ins_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     instance_id: Option<InstanceId>,
     /// Only those of this name, in all languages.
     #[param(max_length = 512)]

@@ -19,7 +19,7 @@ use crate::state::AppState;
 
 /// The query, as the document describes it.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what is read by hand")]
 pub(super) struct UsageQuery {
     /// Beginning (RFC 3339); the whole bucket that it lies in counts. Without it, an hour before the end by the minute,
@@ -37,7 +37,7 @@ pub(super) struct UsageQuery {
     #[param(inline)]
     group_by: Option<GroupByName>,
     /// Calls with this key only.
-    #[param(value_type = Option<String>, example = "key_01jd3qz5k8e9rb1w0c5m2n6x7y")]
+    #[param(value_type = Option<String>, pattern = "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "key_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     key_id: Option<KeyId>,
 }
 

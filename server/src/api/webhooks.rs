@@ -13,7 +13,7 @@ use domain::{
     gate::GateKey,
     ids::{DeliveryId, EndpointId, EventId, KeyId},
     keys::Environment,
-    secret::ExposeSecret,
+    secret::{ExposeSecret, SecretString},
     time::Time,
     webhooks::{self, Endpoint, EndpointDraft, NewEndpoint, form, store},
 };
@@ -157,6 +157,12 @@ pub(super) struct WebhookWithSecret {
     /// Verifies the signatures (Standard Webhooks). Keep it: it is never shown again.
     #[schema(pattern = "^whsec_[A-Za-z0-9+/]{43}=$", example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=")]
     secret: String,
+}
+
+impl WebhookWithSecret {
+    fn new(endpoint: Endpoint, secret: &SecretString) -> Self {
+        Self { webhook: endpoint.into(), secret: secret.expose_secret().to_owned() }
+    }
 }
 
 /// How an endpoint fares.
@@ -452,13 +458,20 @@ pub(super) async fn create(
     once: Once<NewWebhook>,
 ) -> Result<Response> {
     let (actor, environment, key) = (caller.actor(), caller.key().environment, caller.key().id);
-    let run = state.clone();
+    let (run, submission) = (state.clone(), once.submission());
     once.run(&state, StatusCode::CREATED, move |NewWebhook(taken)| async move {
+        let made = match submission {
+            Some(submission) => store::made_by(&run.db, &run.sealer, actor.organization_id, submission).await?,
+            None => None,
+        };
+        if let Some((endpoint, secret)) = made {
+            return Ok(WebhookWithSecret::new(endpoint, &secret));
+        }
         let mut draft = EndpointDraft { environment: Some(environment), ..EndpointDraft::default() };
         taken.onto(&mut draft);
         let new = parse(&run.net.webhooks, environment, draft, None)?;
-        let (endpoint, secret) = store::create(&run.db, &run.sealer, &actor, Some(key), new).await?;
-        Ok(WebhookWithSecret { webhook: endpoint.into(), secret: secret.expose_secret().to_owned() })
+        let (endpoint, secret) = store::create(&run.db, &run.sealer, &actor, Some(key), new, submission).await?;
+        Ok(WebhookWithSecret::new(endpoint, &secret))
     })
     .await
 }
@@ -614,7 +627,7 @@ pub(super) async fn rotate_secret(
     let run = state.clone();
     once.run(&state, StatusCode::OK, move |_| async move {
         let (endpoint, secret) = store::rotate_secret(&run.db, &run.sealer, &actor, only, id).await?;
-        Ok(WebhookWithSecret { webhook: endpoint.into(), secret: secret.expose_secret().to_owned() })
+        Ok(WebhookWithSecret::new(endpoint, &secret))
     })
     .await
 }

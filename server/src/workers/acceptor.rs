@@ -20,8 +20,9 @@ use domain::{
 };
 use tokio::sync::oneshot;
 
-/// Batches on their way at once.
-const AT_ONCE: usize = 4;
+/// Batches on their way at once: while one waits for the disk, another is put together. More of them are smaller, and
+/// each costs as many statements.
+const AT_ONCE: usize = 2;
 /// Messages of a batch.
 const BATCH_MAX: usize = 256;
 /// Callers that wait. More than this is no load but a failure.

@@ -48,7 +48,7 @@ impl World {
     async fn endpoint(&self, url: &str) -> EndpointId {
         let draft = EndpointDraft { url: url.into(), events: vec!["*".into()], ..EndpointDraft::default() };
         let new = draft.parse(None).unwrap();
-        webhooks::store::create(&self.db, &self.state.sealer, &self.actor(), None, new).await.unwrap().0.id
+        webhooks::store::create(&self.db, &self.state.sealer, &self.actor(), None, new, None).await.unwrap().0.id
     }
 }
 

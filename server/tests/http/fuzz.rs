@@ -426,7 +426,17 @@ fn undocumented(document: &Value, operation: &Value, answer: &Answer) -> Option<
             return Some(format!("{status}: the header {name} is not in the document"));
         }
     }
-    lie(document, &content["schema"], &answer.json(), "")
+    lie(document, &content["schema"], &answer.json(), "").or_else(|| denied(operation, &answer.json()))
+}
+
+/// A parameter that the document names, and the answer does not know.
+fn denied(operation: &Value, answer: &Value) -> Option<String> {
+    let unknown = answer["errors"].as_array()?.iter().filter(|error| error["message"] == "There is no such field.");
+    let parameters = operation["parameters"].as_array()?;
+    let mut named = unknown.filter_map(|error| {
+        parameters.iter().find(|parameter| parameter["in"] == "query" && parameter["name"] == error["field"])
+    });
+    named.next().map(|parameter| format!("there is no {}", parameter["name"]))
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -524,4 +534,9 @@ fn the_judge_notices_lies() {
     ] {
         assert!(lie(&document, &schema, &wrong, "").is_some(), "{wrong}");
     }
+    let operation = json!({ "parameters": [{ "name": "key_id", "in": "query" }] });
+    let refused = |field: &str, message: &str| json!({ "errors": [{ "field": field, "message": message }] });
+    assert!(denied(&operation, &refused("key_id", "There is no such field.")).is_some());
+    assert_eq!(denied(&operation, &refused("key_id", "This is no id.")), None);
+    assert_eq!(denied(&operation, &refused("other", "There is no such field.")), None);
 }

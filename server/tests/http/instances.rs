@@ -406,4 +406,9 @@ async fn a_repeated_creation_makes_one_instance(pool: PgPool) {
     assert_eq!(first.json()["id"], second.json()["id"]);
     assert_eq!(second.header("idempotent-replayed"), "true");
     assert_eq!(store::list(&world.db, world.acme, None, None, 10).await.unwrap().len(), 1);
+    // A server died before it kept the answer.
+    world.lose_answers().await;
+    let third = create().await;
+    assert_eq!((third.status, &third.json()["id"]), (StatusCode::CREATED, &first.json()["id"]));
+    assert_eq!(store::list(&world.db, world.acme, None, None, 10).await.unwrap().len(), 1);
 }

@@ -729,3 +729,41 @@ async fn events_are_what_the_document_says(_: PgPoolOptions, options: PgConnectO
         }
     }
 }
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_repeated_creation_makes_one_endpoint(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let key = world.key("Manager", ALL).await;
+    let create = async |url: &str| {
+        let request = request(Method::POST, "/api/v1/webhooks")
+            .header("x-api-key", &key.text)
+            .header("content-type", "application/json")
+            .header("idempotency-key", "once")
+            .body(json!({ "url": url, "events": ["*"] }).to_string().into())
+            .unwrap();
+        world.send(request).await
+    };
+    let endpoints = async || {
+        let sql = "select count(*) from webhook_endpoints where deleted_at is null";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(world.db.system()).await.unwrap()
+    };
+    let url = "https://shop.example/hooks";
+    let (first, second) = (create(url).await, create(url).await);
+    assert_eq!((first.status, second.status), (StatusCode::CREATED, StatusCode::CREATED), "{}", first.text());
+    assert_eq!((first.json(), second.header("idempotent-replayed")), (second.json(), "true"));
+    // A server died before it kept the answer: the endpoint and its secret are told again.
+    world.lose_answers().await;
+    let third = create(url).await;
+    assert_eq!(third.status, StatusCode::CREATED);
+    for field in ["id", "secret", "url"] {
+        assert_eq!(third.json()[field], first.json()[field], "{field}");
+    }
+    assert_eq!(endpoints().await, 1);
+    // Another call with that key is another call.
+    world.lose_answers().await;
+    assert_eq!(create("https://other.example/hooks").await.problem(), "idempotency_mismatch");
+    // A day later the key is free.
+    domain::idempotency::forget_old(&world.db, Utc::now() + chrono::TimeDelta::hours(25)).await.unwrap();
+    assert_eq!(create(url).await.status, StatusCode::CREATED);
+    assert_eq!(endpoints().await, 2);
+}

@@ -226,7 +226,7 @@ impl Queue {
     }
 }
 
-/// A key's messages on one instance.
+/// A key's messages on one instance: all that wait where the instance is crowded, and else those of this batch.
 #[derive(Default)]
 struct Share {
     waiting: u32,
@@ -287,9 +287,30 @@ impl Desk {
         .collect::<Result<_>>()?;
         let mut desk = Self { queues, throttles, shares: HashMap::new(), with_human };
         // Statements of their own, after the lock: they see what others accepted meanwhile.
-        desk.shares = shares(tx, messages()).await?;
+        desk.shares = shares(tx, desk.crowded(messages())).await?;
         desk.forget_freed_slots(tx, now).await?;
         Ok(desk)
+    }
+
+    /// The messages whose key may have as many on the instance as it may have: there are that many, of all keys.
+    fn crowded<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a NewMessage> + Clone,
+    ) -> impl Iterator<Item = &'a NewMessage> {
+        let mut coming: HashMap<InstanceId, i64> = HashMap::new();
+        for message in messages.clone() {
+            *coming.entry(message.instance).or_default() += 1;
+        }
+        messages.filter(move |message| {
+            let waiting = self.queues.get(&message.instance).map_or(0, |queue| queue.waiting);
+            let coming = coming.get(&message.instance).copied().unwrap_or_default();
+            message.key.is_some_and(|key| waiting + coming > i64::from(self.throttle(key).max_queue))
+        })
+    }
+
+    /// Its key was there when the gate looked; without it the least that a key can have holds.
+    fn throttle(&self, key: KeyId) -> Throttle {
+        self.throttles.get(&key).copied().unwrap_or_default()
     }
 
     /// Slots that were given away and are free again (cancelled, expired, sent earlier) hold nobody up.
@@ -320,16 +341,12 @@ impl Desk {
     }
 
     fn decide(&mut self, message: &NewMessage, now: Time, random: &mut impl Random) -> Result<Taken, Refusal> {
+        let throttle = message.key.map_or(CONSOLE, |key| self.throttle(key));
         let queue = self
             .queues
             .get_mut(&message.instance)
             .filter(|queue| queue.organization == message.organization)
             .ok_or(Refusal::NoInstance)?;
-        // Its key was there when the gate looked; without it the least that a key can have holds.
-        let throttle = match message.key {
-            None => CONSOLE,
-            Some(key) => self.throttles.get(&key).copied().unwrap_or_default(),
-        };
         let stands_still = queue.stands_still(message.environment);
         let share = message.key.map(|key| self.shares.entry((key, message.instance)).or_default());
         if let Some(share) = &share
@@ -484,7 +501,7 @@ async fn with_human<'a>(
     .collect())
 }
 
-/// What waits of each key on each instance. A key's queue is short, so counting it is cheap.
+/// What waits of the messages' keys on their instances. Counting takes as long as the line is.
 async fn shares<'a>(
     tx: &mut PgConnection,
     messages: impl Iterator<Item = &'a NewMessage>,

@@ -221,8 +221,10 @@ pub(in crate::api) struct FilterParams {
     #[param(minimum = 0, maximum = 5)]
     code_class: Option<u8>,
     /// Only events about this message.
+    #[param(pattern = "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "msg_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     message_id: Option<String>,
     /// Only events about what this key did.
+    #[param(pattern = "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "key_01jd3qz5k8e9rb1w0c5m2n6x7y")]
     key_id: Option<String>,
     /// Made at or after this time.
     #[param(format = DateTime)]

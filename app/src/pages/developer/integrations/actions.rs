@@ -132,7 +132,7 @@ pub async fn create_endpoint(
     let me = current().await?.manages_integrations()?;
     let form = EndpointForm { events: plain::without_covered(events), ..form };
     let made = match plain::endpoint(&me, &form, None) {
-        Ok(new) => domain::webhooks::store::create(me.db(), &me.state.sealer, &me.actor(), None, new)
+        Ok(new) => domain::webhooks::store::create(me.db(), &me.state.sealer, &me.actor(), None, new, None)
             .await
             .map_err(AppError::from),
         Err(error) => Err(error),
