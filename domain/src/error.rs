@@ -97,3 +97,25 @@ impl<T> OnConstraint<T> for std::result::Result<T, sqlx::Error> {
         self.map_err(|e| if constraint(&e) == Some(name) { error() } else { e.into() })
     }
 }
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use sqlx::PgPool;
+
+    use super::*;
+
+    #[sqlx::test(migrations = false)]
+    async fn what_passes_is_told_from_what_is_wrong(pool: PgPool) {
+        let raise = async |code: &str| {
+            let sql = format!("do $$ begin raise exception 'as if' using errcode = '{code}'; end $$");
+            Error::from(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap_err())
+        };
+        for code in ["08006", "25006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P03"]
+        {
+            assert!(matches!(raise(code).await, Error::Unavailable), "{code}");
+        }
+        for code in ["22021", "22P02", "23505", "23514", "42501", "42P01", "57000", "XX000"] {
+            assert!(matches!(raise(code).await, Error::Internal(_)), "{code}");
+        }
+    }
+}

@@ -329,6 +329,10 @@ async fn news_that_come_late_change_nothing(pool: PgPool) {
     assert_eq!(tell(Status::Failed, None, 10).await, StatusChange::Status);
     // The number is not forgotten because somebody did not mention it.
     assert_eq!(store::get(db, org, id).await.unwrap().instance.phone.as_deref(), Some("60123456789"));
+    // What is told again is nothing new, but it was so until then: what happened before and comes later is old.
+    assert_eq!(tell(Status::Failed, None, 20).await, StatusChange::Nothing);
+    assert_eq!(tell(Status::Connected, None, 15).await, StatusChange::Nothing);
+    assert_eq!(store::get(db, org, id).await.unwrap().instance.status, Status::Failed);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -233,6 +233,24 @@ async fn a_lost_answer_is_found_out(_: PgPoolOptions, options: PgConnectOptions)
     world.finish().await;
 }
 
+/// What no database takes as an id holds up neither the writer nor the other messages.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_nonsense_id_holds_nobody_up(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    for (n, nonsense) in [r"a\u0000b".to_owned(), "x".repeat(10_000)].into_iter().enumerate() {
+        waha.plan(201, &[], &format!(r#"{{"id":"{nonsense}"}}"#));
+        let odd = send(&world, &live, instance, &format!("+6012345000{n}")).await;
+        let message = until(&world, &live, &odd, "unknown").await;
+        assert_eq!(steps(&message), ["queued", "sending", "unknown"]);
+        let next = send(&world, &live, instance, &format!("+6012345001{n}")).await;
+        until(&world, &live, &next, "sent").await;
+    }
+    world.finish().await;
+}
+
 /// Gaps as they arrive at the provider.
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn paced_messages_keep_their_distance(_: PgPoolOptions, options: PgConnectOptions) {
