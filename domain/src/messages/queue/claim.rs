@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Messages that one claim takes, and queues that it looks at: small enough that a claim holds them for milliseconds.
-const BATCH: usize = 48;
+const BATCH: usize = 64;
 /// Rows of one lane that one claim looks at: all it may need, and some that wait for others.
 const LOOK: std::ops::RangeInclusive<usize> = 2..=128;
 /// A message that waits for an earlier one to the same recipient is put out of the way for this long; the end of the
@@ -99,7 +99,7 @@ struct Candidate {
     blocked: bool,
 }
 
-/// Takes up to `free` messages (and no more than 48) that are due at `now`, for `server`. They are durably its own when this returns, until
+/// Takes up to `free` messages (and no more than 64) that are due at `now`, for `server`. They are durably its own when this returns, until
 /// [`LEASE`] later or [`renew`].
 ///
 /// # Errors

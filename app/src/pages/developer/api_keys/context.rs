@@ -17,6 +17,9 @@ use super::{
 #[derive(Clone, Copy)]
 pub struct KeysPage {
     pub query: Memo<KeysQuery>,
+    // They live as long as the page: whatever shows them may outlive the part of the page that it is in by a moment.
+    close_href: Signal<String>,
+    back: Signal<String>,
     /// A key that was just made, until its card is closed.
     pub revealed: RwSignal<Option<Revealed>>,
     /// What was typed into a create dialog that was closed.
@@ -33,8 +36,11 @@ impl KeysPage {
     pub fn provide() -> Self {
         let search = use_location().search;
         let navigate = use_navigate();
+        let query = Memo::new(move |_| search.with(|search| KeysQuery::parse(search)));
         let page = Self {
-            query: Memo::new(move |_| search.with(|search| KeysQuery::parse(search))),
+            query,
+            close_href: Signal::derive(move || query.with(|query| query.closed().href())),
+            back: Signal::derive(move || query.with(|query| query.closed().to_query())),
             revealed: RwSignal::new(None),
             draft: RwSignal::new(None),
             change: ServerAction::new(),
@@ -64,12 +70,12 @@ impl KeysPage {
 
     /// The address of this list with nothing open; follows the list.
     pub fn close_href(self) -> Signal<String> {
-        Signal::derive(move || self.query.with(|query| query.closed().href()))
+        self.close_href
     }
 
     /// For the hidden field `back` of forms.
     pub fn back(self) -> Signal<String> {
-        Signal::derive(move || self.query.with(|query| query.closed().to_query()))
+        self.back
     }
 
     pub fn go(self, to: &KeysQuery, replace: bool) {

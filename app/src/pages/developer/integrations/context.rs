@@ -17,6 +17,10 @@ use super::{
 #[derive(Clone, Copy)]
 pub struct Integrations {
     pub query: Memo<IntegrationsQuery>,
+    // They live as long as the page: whatever shows them may outlive the part of the page that it is in by a moment.
+    close_href: Signal<String>,
+    back: Signal<String>,
+    back_here: Signal<String>,
     /// A secret that was just made, until its card is closed.
     pub revealed: RwSignal<Option<RevealedSecret>>,
     /// An instance that was just made, while its next step is open.
@@ -37,8 +41,12 @@ impl Integrations {
     pub fn provide() -> Self {
         let search = use_location().search;
         let navigate = use_navigate();
+        let query = Memo::new(move |_| search.with(|search| IntegrationsQuery::parse(search)));
         let page = Self {
-            query: Memo::new(move |_| search.with(|search| IntegrationsQuery::parse(search))),
+            query,
+            close_href: Signal::derive(move || query.with(|query| query.closed().href())),
+            back: Signal::derive(move || query.with(|query| query.closed().to_query())),
+            back_here: Signal::derive(move || query.with(IntegrationsQuery::to_query)),
             revealed: RwSignal::new(None),
             made: RwSignal::new(None),
             change_instance: ServerAction::new(),
@@ -71,17 +79,17 @@ impl Integrations {
 
     /// The address of these lists with nothing open; follows the lists.
     pub fn close_href(self) -> Signal<String> {
-        Signal::derive(move || self.query.with(|query| query.closed().href()))
+        self.close_href
     }
 
     /// For the hidden field `back` of forms: this page with nothing open.
     pub fn back(self) -> Signal<String> {
-        Signal::derive(move || self.query.with(|query| query.closed().to_query()))
+        self.back
     }
 
     /// The same for forms in a sheet that stays open.
     pub fn back_here(self) -> Signal<String> {
-        Signal::derive(move || self.query.with(IntegrationsQuery::to_query))
+        self.back_here
     }
 
     pub fn open(self, panel: Panel) {
