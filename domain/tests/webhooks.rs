@@ -293,7 +293,7 @@ async fn five_days_of_only_failures_end_it(_: PgPoolOptions, options: PgConnectO
 async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options: PgConnectOptions) {
     let scene = Scene::new(options).await;
     let mut wanted = draft(&["*"], None);
-    wanted.headers = Some(vec![("X-Token".into(), Some("abc".into())), ("X-Other".into(), Some("def".into()))]);
+    wanted.headers = Some(vec![("X-Token".into(), Some("shop-abc".into())), ("X-Other".into(), Some("def".into()))]);
     let (endpoint, secret) =
         store::create(&scene.db, &scene.sealer, &scene.actor(), None, wanted.parse(None).ok().unwrap(), None)
             .await
@@ -302,7 +302,7 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     assert!(secret.expose_secret().starts_with("whsec_"));
     let row: String =
         sqlx::query_scalar("select w::text from webhook_endpoints w").fetch_one(scene.db.system()).await.unwrap();
-    assert!(!row.contains(&secret.expose_secret()[6..]) && !row.contains("abc"), "{row}");
+    assert!(!row.contains(&secret.expose_secret()[6..]) && !row.contains("shop-abc"), "{row}");
 
     let target = async || {
         scene.execute("update webhook_endpoints set owner_id = null where id = $1", id).await;
@@ -314,7 +314,7 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     let before = target().await;
     assert_eq!(before.secret.expose_secret(), secret.expose_secret());
     assert!(before.old_secret.is_none());
-    assert_eq!(shown(&before), "X-Other: def, X-Token: abc");
+    assert_eq!(shown(&before), "X-Other: def, X-Token: shop-abc");
 
     let (rotated, newer) = store::rotate_secret(&scene.db, &scene.sealer, &scene.actor(), None, id).await.unwrap();
     let left = rotated.old_secret_ends_at.unwrap() - Utc::now();
@@ -330,12 +330,12 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     edit.headers = Some(vec![("X-Token".into(), None), ("X-New".into(), Some("ghi".into()))]);
     let edit = edit.parse(Some(&rotated)).ok().unwrap();
     store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit.clone()).await.unwrap();
-    assert_eq!(shown(&target().await), "X-New: ghi, X-Token: abc");
+    assert_eq!(shown(&target().await), "X-New: ghi, X-Token: shop-abc");
     let stale = store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit).await;
     assert!(matches!(stale, Err(Error::Conflict(_))));
     let audit = domain::audit::store::of_subject(&scene.db, scene.acme, &id.to_string()).await.unwrap();
     let told = serde_json::to_string(&audit).unwrap();
-    assert!(!told.contains("abc") && !told.contains("ghi") && told.contains("X-New"), "{told}");
+    assert!(!told.contains("shop-abc") && !told.contains("ghi") && told.contains("X-New"), "{told}");
 
     // Sealed with another BOUNCER_SECRET: told, not passed over.
     let other = Sealer::new(&SecretString::from("another secret of sufficient length"));
