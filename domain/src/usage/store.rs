@@ -239,6 +239,8 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<Vec<
 /// Learns what other servers let through, and tells them that this one is there. To be called each second. Answers
 /// whether there are others.
 pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<bool> {
+    // No disk flush each second: who is there is worth nothing after a crash.
+    let mut tx = begin(db).await?;
     // A row of nobody's key, renewed each second, so that a server is known before it lets its first call through.
     // The other servers, found by leaping from one to the next in the index; what they wrote lately, with three
     // seconds to spare, so that a transaction that was open during the last look is not missed; and the sums of that.
@@ -263,8 +265,9 @@ pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<bool> {
            group by w.key_id, w.minute"#,
         cache.server(),
     )
-    .fetch_all(db.system())
+    .fetch_all(&mut *tx)
     .await?;
+    tx.commit().await?;
     for row in &rows {
         cache.set_foreign(
             KeyId(row.key_id),
