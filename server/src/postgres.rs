@@ -389,6 +389,9 @@ impl Programs {
                 "--auth=trust",
                 "--encoding=UTF8",
                 "--data-checksums",
+                // A commit that needs a new file of the log waits until it is written full of zeros: with the usual
+                // 16 MB for 50 ms, with 1 MB for 3.
+                "--wal-segsize=1",
                 "--no-instructions",
                 "--locale",
                 locale,
@@ -510,6 +513,9 @@ async fn answers(socket_dir: &Path, patience: Duration) -> Result<(), sqlx::Erro
     }
 }
 
+/// What `make bench` measures with, too.
+const TUNING: &str = include_str!("postgres.conf");
+
 fn configuration(socket_dir: &Path) -> String {
     let dir = socket_dir.display().to_string().replace('\'', "''");
     format!(
@@ -518,15 +524,7 @@ fn configuration(socket_dir: &Path) -> String {
          port = {PORT}\n\
          unix_socket_directories = '{dir}'\n\
          unix_socket_permissions = 0700\n\
-         max_connections = 60\n\
-         shared_buffers = 256MB\n\
-         work_mem = 8MB\n\
-         maintenance_work_mem = 64MB\n\
-         max_wal_size = 1GB\n\
-         # Many short statements: compiling them costs more than it saves.\n\
-         jit = off\n\
-         # The cluster lives on one disk, most likely without moving parts.\n\
-         random_page_cost = 1.1\n\
+         {TUNING}\
          timezone = 'UTC'\n\
          log_timezone = 'UTC'\n\
          logging_collector = on\n\
