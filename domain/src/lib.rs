@@ -14,7 +14,9 @@
 //! - [`people`]: organizations, members, invitations, passwords, sign-in
 //! - [`audit`]: who did what; append-only and hash-chained
 //! - [`ids`], [`time`], [`error`], [`secret`]: the small change everything uses
-//! - `db`, `seal`, `reseal`: the two database pools; sealing of secrets at rest, and anew (feature `postgres`)
+//! - `db`, `partitions`, `statistics`: the two database pools; months of large tables; what the planner knows
+//!   (feature `postgres`)
+//! - `seal`, `reseal`: sealing of secrets at rest, and anew (feature `postgres`)
 //!
 //! Types and rules are plain Rust and run in the browser too; SQL stands behind the feature `postgres`.
 
@@ -39,6 +41,8 @@ pub mod reseal;
 #[cfg(feature = "postgres")]
 pub mod seal;
 pub mod secret;
+#[cfg(feature = "postgres")]
+pub mod statistics;
 pub mod templates;
 #[cfg(feature = "postgres")]
 mod text;

@@ -1,10 +1,12 @@
-//! Tidies up: partitions ahead, old rows, ended sessions, expiry warnings; keeps the gauges; and asks for the templates
-//! of Cloud API numbers once a day.
+//! Tidies up: partitions ahead, old rows, ended sessions, expiry warnings; keeps the gauges and the planner's
+//! statistics; and asks for the templates of Cloud API numbers once a day.
 
 use std::time::Duration;
 
 use chrono::Utc;
-use domain::{Error, conversations, idempotency, keys, messages::queue, partitions, templates, time::Time, usage};
+use domain::{
+    Error, conversations, idempotency, keys, messages::queue, partitions, statistics, templates, time::Time, usage,
+};
 use futures::StreamExt;
 
 use crate::{providers, state::AppState, telemetry::COUNTERS};
@@ -13,12 +15,29 @@ const EVERY: Duration = Duration::from_secs(600);
 /// After a failure, or while the database is away.
 const SOON: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(5);
+/// A queue that was empty may hold thousands of messages after this.
+const STATISTICS: Duration = Duration::from_secs(1);
 /// Numbers whose templates one round asks for, and how many of them at the same time.
 const NUMBERS: (i64, usize) = (50, 4);
 
 /// Works at once, and every ten minutes until the state is stopped.
 pub async fn run(state: AppState) {
-    tokio::join!(keep_tidy(&state), keep_templates(&state));
+    tokio::join!(keep_tidy(&state), keep_templates(&state), keep_statistics(&state));
+}
+
+async fn keep_statistics(state: &AppState) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(STATISTICS) => {}
+            () = state.stopped() => return,
+        }
+        match statistics::keep(&state.db).await {
+            Ok(grown) if grown.is_empty() => {}
+            Ok(grown) => tracing::debug!(?grown, "tables have grown: their statements are planned anew"),
+            Err(Error::Unavailable) => {}
+            Err(error) => tracing::warn!(%error, "what the planner knows of tables that have grown stays old"),
+        }
+    }
 }
 
 /// Beside the rest, because providers may be slow.
