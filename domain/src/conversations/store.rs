@@ -358,8 +358,9 @@ pub async fn forget_old(db: &Db, now: Time) -> Result<()> {
     let before = partitions::lowest_id(partitions::events_kept_since(now));
     loop {
         let gone = sqlx::query!(
-            "delete from inbound_messages
-             where id in (select id from inbound_messages where id < $1 order by id limit $2 for update skip locked)",
+            "with old as materialized (
+                 select id from inbound_messages where id < $1 order by id limit $2 for update skip locked)
+             delete from inbound_messages i using old where i.id = old.id",
             before,
             FORGET_AT_ONCE,
         )

@@ -220,13 +220,13 @@ pub struct Synced {
 /// When the database cannot be asked.
 pub async fn take_stale(db: &Db, limit: i64, now: Time) -> Result<Vec<(OrgId, InstanceId)>> {
     let rows = sqlx::query!(
-        "update instances i set templates_asked_at = $1
-         from (select id from instances
-               where provider = 'cloud_api' and deleted_at is null and status = 'connected'
-                 and (templates_asked_at is null or templates_asked_at <= $2)
-               order by templates_asked_at nulls first, id limit $3
-               for update skip locked) stale
-         where i.id = stale.id
+        "with stale as materialized (
+             select id from instances
+             where provider = 'cloud_api' and deleted_at is null and status = 'connected'
+               and (templates_asked_at is null or templates_asked_at <= $2)
+             order by templates_asked_at nulls first, id limit $3
+             for update skip locked)
+         update instances i set templates_asked_at = $1 from stale where i.id = stale.id
          returning i.organization_id, i.id",
         now,
         now - TimeDelta::days(1),

@@ -161,10 +161,13 @@ async fn waiting(conn: &mut PgConnection, found: &Found) -> Result<bool> {
 }
 
 async fn is_busy(conn: &mut PgConnection, instance: InstanceId) -> Result<bool> {
-    Ok(sqlx::query_scalar("select exists (select from outbox where instance_id = $1 and state <> 'queued')")
-        .bind(instance.0)
-        .fetch_one(conn)
-        .await?)
+    Ok(sqlx::query_scalar(
+        "select exists (select from outbox where instance_id = $1 and state = 'sending')
+             or exists (select from outbox where instance_id = $1 and state = 'unknown')",
+    )
+    .bind(instance.0)
+    .fetch_one(conn)
+    .await?)
 }
 
 /// Kept until the answer of the attempt is written down, which looks here; what is not ours is tidied away later.
@@ -208,10 +211,10 @@ pub async fn advance_sandbox(db: &Db, now: Time) -> Result<usize> {
     type Row = (Uuid, Uuid, String, Time, Option<String>, Option<String>);
     let mut tx = db.system().begin().await?;
     let due: Vec<Row> = sqlx::query_as(
-        "delete from sandbox_statuses
-         where (message_id, status) in (select message_id, status from sandbox_statuses where due <= $1
-                                        order by due limit $2 for update skip locked)
-         returning instance_id, message_id, status, due, error_code, error_message",
+        "with due as materialized (
+             select message_id, status from sandbox_statuses where due <= $1 order by due limit $2 for update skip locked)
+         delete from sandbox_statuses s using due where s.message_id = due.message_id and s.status = due.status
+         returning s.instance_id, s.message_id, s.status, s.due, s.error_code, s.error_message",
     )
     .bind(now)
     .bind(SANDBOX_AT_ONCE)

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Messages that one claim takes, and queues that it looks at: small enough that a claim holds them for milliseconds.
-const BATCH: usize = 64;
-/// Rows of one lane that one claim looks at: all it may need, and some that wait for others.
-const LOOK: std::ops::RangeInclusive<usize> = 2..=128;
+const BATCH: usize = 32;
+/// Rows of each lane that one claim looks at in all its queues: what it may need, and some that wait for others.
+const LOOK: usize = 128;
 /// A message that waits for an earlier one to the same recipient is put out of the way for this long; the end of the
 /// earlier one calls it back sooner.
 const ASIDE: TimeDelta = TimeDelta::seconds(2);
@@ -69,16 +69,13 @@ struct Due {
     sandbox: bool,
     cloud_api: bool,
     begun: Vec<Time>,
-    busy_paced: i64,
-    busy_free: i64,
-    busy_test: i64,
 }
 
 impl Due {
-    /// How many live messages may be begun at `now`.
-    fn places(&self, now: Time) -> i64 {
+    /// How many live messages may be begun at `now`, while so many unpaced ones are being sent.
+    fn places(&self, busy_free: i64, now: Time) -> i64 {
         let at_once = if self.sandbox { AT_ONCE_SANDBOX } else { AT_ONCE };
-        let places = at_once - self.busy_free;
+        let places = at_once - busy_free;
         if !self.cloud_api {
             return places;
         }
@@ -97,9 +94,13 @@ struct Candidate {
     gap_ms: i32,
     /// An earlier message to the same recipient has not left yet.
     blocked: bool,
+    /// What is being sent of the same queue, lane by lane.
+    busy_paced: i64,
+    busy_free: i64,
+    busy_test: i64,
 }
 
-/// Takes up to `free` messages (and no more than 64) that are due at `now`, for `server`. They are durably its own when this returns, until
+/// Takes up to `free` messages (and no more than 32) that are due at `now`, for `server`. They are durably its own when this returns, until
 /// [`LEASE`] later or [`renew`].
 ///
 /// # Errors
@@ -111,7 +112,7 @@ pub async fn claim(db: &Db, server: Uuid, free: usize, now: Time) -> Result<Vec<
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    let candidates = candidates(&mut tx, &due, free, now).await?;
+    let candidates = candidates(&mut tx, &due, now).await?;
     let mut by_queue: HashMap<Uuid, Vec<Candidate>> = HashMap::new();
     for candidate in candidates {
         by_queue.entry(candidate.instance_id).or_default().push(candidate);
@@ -140,14 +141,11 @@ pub async fn next_due(db: &Db) -> Result<Option<Time>> {
 
 async fn due_queues(tx: &mut PgConnection, limit: usize, now: Time) -> Result<Vec<Due>> {
     Ok(sqlx::query_as(
-        "select q.instance_id, q.last_sent_at, q.paused_by, q.begun, i.provider = 'sandbox' as sandbox,
-                i.provider = 'cloud_api' as cloud_api, busy.*
-         from (select * from queues where next_due <= $1 order by next_due limit $2 for update skip locked) q
-         join instances i on i.id = q.instance_id
-         cross join lateral (select count(*) filter (where o.lane = 0) as busy_paced,
-                                    count(*) filter (where o.lane = 1) as busy_free,
-                                    count(*) filter (where o.lane = 2) as busy_test
-                             from outbox o where o.instance_id = q.instance_id and o.state = 'sending') busy
+        "with due as materialized (
+             select * from queues where next_due <= $1 order by next_due limit $2 for update skip locked)
+         select q.instance_id, q.last_sent_at, q.paused_by, q.begun, i.provider = 'sandbox' as sandbox,
+                i.provider = 'cloud_api' as cloud_api
+         from due q join instances i on i.id = q.instance_id
          order by q.next_due",
     )
     .bind(now)
@@ -157,11 +155,16 @@ async fn due_queues(tx: &mut PgConnection, limit: usize, now: Time) -> Result<Ve
 }
 
 /// The first rows of each lane, with the question answered whether an earlier message to the recipient is in the way.
-async fn candidates(tx: &mut PgConnection, due: &[Due], free: usize, now: Time) -> Result<Vec<Candidate>> {
-    let share = (2 * free / due.len()).clamp(*LOOK.start(), *LOOK.end());
+/// A statement of its own: it sees what those did who held the queues before.
+async fn candidates(tx: &mut PgConnection, due: &[Due], now: Time) -> Result<Vec<Candidate>> {
+    let share = LOOK / due.len();
     Ok(sqlx::query_as(
-        "select o.*
+        "select o.*, busy.*
          from unnest($1::uuid[]) as q (instance_id)
+         cross join lateral (select count(*) filter (where b.lane = 0) as busy_paced,
+                                    count(*) filter (where b.lane = 1) as busy_free,
+                                    count(*) filter (where b.lane = 2) as busy_test
+                             from outbox b where b.instance_id = q.instance_id and b.state = 'sending') busy
          cross join (values (0), (1), (2)) as lanes (lane)
          cross join lateral (
              select o.instance_id, o.message_id, o.lane, o.due, o.seq, o.gap_ms,
@@ -201,7 +204,7 @@ impl Choice {
             }
         }
         if queue.paused_by.as_deref() != Some("person") {
-            let places = AT_ONCE_SANDBOX - queue.busy_test;
+            let places = test.first().map_or(0, |first| AT_ONCE_SANDBOX - first.busy_test);
             for candidate in test.into_iter().take(usize::try_from(places).unwrap_or(0)) {
                 self.take(candidate.message_id);
             }
@@ -211,8 +214,9 @@ impl Choice {
     /// In the order of due times: a paced message waits for its distance and for all others, and what is behind it
     /// waits for it.
     fn choose_live(&mut self, queue: &Due, live: Vec<Candidate>, now: Time) {
-        let mut places = queue.places(now);
-        let mut alone = queue.busy_paced + queue.busy_free == 0;
+        let Some(first) = live.first() else { return };
+        let mut places = queue.places(first.busy_free, now);
+        let mut alone = first.busy_paced + first.busy_free == 0;
         for candidate in live {
             if candidate.lane == 0 {
                 let gap = TimeDelta::milliseconds(candidate.gap_ms.into());
@@ -281,38 +285,27 @@ async fn take(tx: &mut PgConnection, server: Uuid, messages: &[Uuid], now: Time)
         return Ok(Vec::new());
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "update outbox set state = 'sending', server_id = $2, lease_until = $3, attempt = attempt + 1
-         where message_id = any($1) and state = 'queued'
-         returning message_id, organization_id, instance_id, key_id, environment, recipient, attempt, due, lane",
+        "with taken as (
+             update outbox set state = 'sending', server_id = $2, lease_until = $3, attempt = attempt + 1
+             where message_id = any($1) and state = 'queued'
+             returning message_id, organization_id, instance_id, key_id, environment, recipient, attempt, due, lane),
+         bodies as (
+             update messages m set status = 'sending', status_rank = 1, status_at = $4
+             from taken where m.id = taken.message_id and m.id = any($1)
+             returning m.id, m.body),
+         steps as (
+             insert into message_steps (message_id, organization_id, at, status, detail)
+             select message_id, organization_id, $4, 'sending', case when attempt > 1 then 'attempt ' || attempt else '' end
+             from taken)
+         select taken.*, bodies.body from taken left join bodies on bodies.id = taken.message_id",
     )
     .bind(messages)
     .bind(server)
     .bind(now + millis(LEASE))
-    .fetch_all(&mut *tx)
-    .await?;
-    let taken: Vec<Uuid> = rows.iter().map(|row| row.message_id).collect();
-    let bodies: Vec<(Uuid, Option<Json<Body>>)> = sqlx::query_as(
-        "update messages set status = 'sending', status_rank = 1, status_at = $2 where id = any($1)
-         returning id, body",
-    )
-    .bind(&taken)
     .bind(now)
-    .fetch_all(&mut *tx)
+    .fetch_all(tx)
     .await?;
-    let mut bodies: HashMap<Uuid, Option<Body>> =
-        bodies.into_iter().map(|(id, body)| (id, body.map(|body| body.0))).collect();
-    insert_steps(
-        tx,
-        rows.iter().map(|row| Step {
-            message: MessageId(row.message_id),
-            organization: OrgId(row.organization_id),
-            at: now,
-            status: MessageStatus::Sending,
-            detail: if row.attempt > 1 { format!("attempt {}", row.attempt) } else { String::new() },
-        }),
-    )
-    .await?;
-    rows.into_iter().map(|row| row.into_claimed(&mut bodies)).collect()
+    rows.into_iter().map(Row::into_claimed).collect()
 }
 
 #[derive(sqlx::FromRow)]
@@ -326,14 +319,11 @@ pub(super) struct Row {
     attempt: i32,
     due: Time,
     lane: i16,
+    body: Option<Json<Body>>,
 }
 
 impl Row {
-    pub(super) fn message(&self) -> Uuid {
-        self.message_id
-    }
-
-    pub(super) fn into_claimed(self, bodies: &mut HashMap<Uuid, Option<Body>>) -> Result<Claimed> {
+    pub(super) fn into_claimed(self) -> Result<Claimed> {
         Ok(Claimed {
             id: MessageId(self.message_id),
             organization: OrgId(self.organization_id),
@@ -342,7 +332,7 @@ impl Row {
             // The column has a check constraint; anything else goes nowhere real.
             environment: Environment::parse(&self.environment).unwrap_or(Environment::Test),
             to: Recipient::from_digits(&self.recipient).map_err(crate::Error::Internal)?,
-            body: bodies.remove(&self.message_id).flatten(),
+            body: self.body.map(|body| body.0),
             attempt: self.attempt,
             due: self.due,
             paced: self.lane == 0,

@@ -186,7 +186,7 @@ pub async fn resume(
 /// New slots for the paced messages that wait, from now on, in their order and with the gaps that were drawn for them.
 async fn repace(conn: &mut PgConnection, instance: InstanceId, now: Time) -> Result<()> {
     sqlx::query(
-        "with line as (
+        "with line as materialized (
              select o.message_id,
                     greatest($2, q.last_sent_at + first_value(o.gap_ms) over (order by o.due, o.seq) * interval '1 millisecond')
                     + (sum(o.gap_ms) over (order by o.due, o.seq) - first_value(o.gap_ms) over (order by o.due, o.seq))

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
@@ -17,7 +16,7 @@ use crate::{
     Db,
     error::Result,
     ids::{InstanceId, MessageId},
-    messages::{Body, MessageStatus},
+    messages::MessageStatus,
     time::Time,
 };
 
@@ -71,32 +70,24 @@ pub async fn reap(db: &Db, now: Time) -> Result<usize> {
 /// # Errors
 /// As the database.
 pub async fn doubtful(db: &Db, server: Uuid, held: &[MessageId], limit: i64, now: Time) -> Result<Vec<Claimed>> {
-    let mut tx = db.system().begin().await?;
     let rows: Vec<Row> = sqlx::query_as(
-        "update outbox set server_id = $2, lease_until = $3
-         where message_id in (select message_id from outbox where state = 'unknown' and lease_until <= $1
-                                and message_id <> all($5)
-                              order by lease_until limit $4 for update skip locked)
-         returning message_id, organization_id, instance_id, key_id, environment, recipient, attempt, due, lane",
+        "with old as materialized (
+             select message_id from outbox where state = 'unknown' and lease_until <= $1 and message_id <> all($5)
+             order by lease_until limit $4 for update skip locked),
+         taken as (
+             update outbox o set server_id = $2, lease_until = $3 from old where o.message_id = old.message_id
+             returning o.message_id, o.organization_id, o.instance_id, o.key_id, o.environment, o.recipient, o.attempt,
+                       o.due, o.lane)
+         select taken.*, m.body from taken left join messages m on m.id = taken.message_id",
     )
     .bind(now)
     .bind(server)
     .bind(now + ASKING)
     .bind(limit)
     .bind(held.iter().map(|id| id.0).collect::<Vec<_>>())
-    .fetch_all(&mut *tx)
+    .fetch_all(db.system())
     .await?;
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let bodies: Vec<(Uuid, Option<Json<Body>>)> = sqlx::query_as("select id, body from messages where id = any($1)")
-        .bind(rows.iter().map(Row::message).collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    let mut bodies: HashMap<Uuid, Option<Body>> =
-        bodies.into_iter().map(|(id, body)| (id, body.map(|body| body.0))).collect();
-    rows.into_iter().map(|row| row.into_claimed(&mut bodies)).collect()
+    rows.into_iter().map(Row::into_claimed).collect()
 }
 
 /// Writes down what was found out. Messages that an acknowledgement settled meanwhile are left alone.
@@ -150,10 +141,10 @@ async fn ask_later(db: &Db, later: &[(Uuid, Time)]) -> Result<()> {
 pub async fn give_up(db: &Db, now: Time) -> Result<usize> {
     let mut tx = db.system().begin().await?;
     let old: Vec<Uuid> = sqlx::query_scalar(
-        "delete from unconfirmed
-         where message_id in (select message_id from unconfirmed where until <= $1
-                              order by until limit $2 for update skip locked)
-         returning message_id",
+        "with old as materialized (
+             select message_id from unconfirmed where until <= $1 order by until limit $2 for update skip locked)
+         delete from unconfirmed u using old where u.message_id = old.message_id
+         returning u.message_id",
     )
     .bind(now)
     .bind(AT_MOST)
