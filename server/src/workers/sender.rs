@@ -414,6 +414,8 @@ impl Sender {
         let step = || async {
             // Our own first: `reap` does not ask whose they are.
             self.renew(LEASE_LEFT + RESOLVE).await?;
+            // Where nothing is to be renewed, nothing was asked.
+            state.db.ping().await?;
             let since = *reached_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
             if since.elapsed() < OTHERS_RENEW {
                 return Ok(());

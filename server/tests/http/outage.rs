@@ -2,7 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use chrono::Utc;
+use domain::{
+    instances::{Credentials, NewInstance, Settings, store},
+    messages::queue::{self, PausedBy},
+};
+use serde_json::json;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -108,5 +117,44 @@ async fn known_keys_go_on_and_everything_recovers(_: PgPoolOptions, options: PgC
     eventually("pages again", async || world.get("/sign-in", None).await.status == 200).await;
     let answered = async || world.logged().await.iter().filter(|(_, status, _)| *status == 200).count();
     eventually("the calls of the outage are in the log", async || answered().await >= CALLS as usize + 2).await;
+    world.finish().await;
+}
+
+/// When a database comes back, the leases of living servers have run out, too: they get the time to renew them.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_others_were_sending_is_not_lost_at_once(_: PgPoolOptions, options: PgConnectOptions) {
+    let direct = PgPool::connect_with(options.clone()).await.unwrap();
+    let mut line = Line::to(&options).await;
+    let mut world = World::working(options.host("127.0.0.1").port(line.port)).await;
+    let new = NewInstance { name: "Sales".into(), settings: Settings::Sandbox, credentials: Credentials::default() };
+    let instance = store::create(&world.db, &world.state.sealer, &world.actor(), new, None).await.unwrap();
+    let mut tx = world.db.system().begin().await.unwrap();
+    queue::pause(&mut tx, world.acme, instance, PausedBy::Person, "", Utc::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let key = world.key("sends", &["message:send"]).await;
+    let body = json!({ "instanceId": instance, "to": "+60123450001", "message": "Hello" });
+    assert_eq!(world.post_json("/api/v1/messages/send", &key, body.to_string()).await.status, 202);
+    // Until leases that ran out are looked for, and then long enough that the next look would fall together with the
+    // database's return.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    line.cut();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let claimed = sqlx::query(
+        "update outbox set state = 'sending', attempt = 1, server_id = gen_random_uuid(), lease_until = now() - interval '1 s'",
+    )
+    .execute(&direct)
+    .await
+    .unwrap();
+    assert_eq!(claimed.rows_affected(), 1);
+    line.mend().await;
+    let back = Instant::now();
+    let mut state = String::from("sending");
+    while state == "sending" {
+        assert!(back.elapsed() < Duration::from_secs(20), "it is never taken for lost");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        state = sqlx::query_scalar("select state from outbox").fetch_one(&direct).await.unwrap();
+    }
+    assert_eq!(state, "unknown");
+    assert!(back.elapsed() >= Duration::from_secs(5), "taken for lost after {:?}", back.elapsed());
     world.finish().await;
 }

@@ -12,9 +12,10 @@ use http::Method;
 use serde_json::{Value, json};
 use server::workers;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::{io::AsyncReadExt, sync::mpsc};
 
 use crate::{
-    mocks::Waha,
+    mocks::{Waha, faulty, read_request},
     world::{Key, World, request},
 };
 
@@ -230,6 +231,47 @@ async fn a_lost_answer_is_found_out(_: PgPoolOptions, options: PgConnectOptions)
     let message = until(&world, &live, &id, "sent").await;
     assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
     assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
+    world.finish().await;
+}
+
+/// Another server took this one for lost: what is still being sent is broken off at once, not when the provider answers.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_attempt_whose_claim_is_lost_is_broken_off(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let silent = faulty(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            let request = String::from_utf8_lossy(&read_request(&mut stream).await).into_owned();
+            _ = tell.send(request.lines().next().unwrap_or_default().to_owned());
+            // Nothing is answered; the read ends when the other side hangs up.
+            _ = stream.read(&mut [0]).await;
+            _ = tell.send("hung up".into());
+        }
+    })
+    .await;
+    let base_url = format!("http://{}", silent.address);
+    let instance = instance(&world, Settings::Waha(WahaSettings { base_url, session: "default".into() })).await;
+    connect(&world, instance).await;
+    let live = key(&world, "live", |_| {}).await;
+    let id = send(&world, &live, instance, "+60123456789").await;
+    assert_eq!(told.recv().await.unwrap(), "POST /api/sendText HTTP/1.1");
+    let begun = Instant::now();
+    let taken = sqlx::query(
+        "update outbox set state = 'unknown', unknown_at = now(), server_id = gen_random_uuid(),
+                           lease_until = now() + interval '1 hour'
+         where state = 'sending'",
+    )
+    .execute(world.db.system())
+    .await
+    .unwrap();
+    assert_eq!(taken.rows_affected(), 1);
+    assert_eq!(told.recv().await.unwrap(), "hung up");
+    // A round of renewals, and as long again until the attempt looks; a provider may take 30 s and more.
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    let message = until(&world, &live, &id, "unknown").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown"]);
+    assert!(told.try_recv().is_err(), "it is not sent again");
     world.finish().await;
 }
 

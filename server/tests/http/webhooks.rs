@@ -19,7 +19,7 @@ use axum::{
 use chrono::Utc;
 use domain::{
     conversations::{self, NewInbound},
-    ids::EndpointId,
+    ids::{EndpointId, OrgId},
     instances::{self, InstanceForm, Session, Status},
     keys::Environment,
     webhooks::{
@@ -146,8 +146,12 @@ impl World {
     }
 
     async fn emit(&self, kind: &'static str, count: usize) {
+        self.emit_for(self.acme, kind, count).await;
+    }
+
+    async fn emit_for(&self, organization: OrgId, kind: &'static str, count: usize) {
         let event = |n| NewEvent {
-            organization: self.acme,
+            organization,
             environment: Environment::Live,
             kind,
             at: Utc::now(),
@@ -501,6 +505,32 @@ async fn one_that_hangs_delays_nobody(_: PgPoolOptions, options: PgConnectOption
     quick.gets(300).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(hanging.0.most.load(Ordering::SeqCst), 10, "no more than its own places");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+/// However many endpoints an organization has that hang: it takes no more than its share of the places.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_organization_that_hangs_delays_no_other(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (hanging, hangs) = Sink::start().await;
+    hanging.pause(Duration::from_secs(60));
+    for n in 0..16 {
+        world.hook(&key, hangs, json!({ "description": format!("Number {n}") })).await;
+    }
+    let evil = world.foreign().await;
+    let other = world.key_with(evil, "other", ALL, |_| {}).await;
+    let (quick, answers) = Sink::start().await;
+    world.hook(&other, answers, json!({})).await;
+    world.emit("message.sent", 20).await;
+    hanging.gets(128).await;
+    let begun = Instant::now();
+    for _ in 0..5 {
+        world.emit_for(evil, "message.sent", 40).await;
+    }
+    quick.gets(200).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 128, "a quarter of 512, although 160 may at once");
     // The workers are not waited for: they would wait for the hanging attempts.
 }
 
