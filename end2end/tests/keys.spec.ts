@@ -212,6 +212,21 @@ test("permissions and limits are chosen, shown, and edited", async ({ page, goto
   await expect(history.locator("li").last()).toContainText("created the key");
 });
 
+test("who says that the key is saved without having copied it is asked once, too", async ({ page, goto }) => {
+  await goto(keysPath);
+  const dialog = await openCreate(page);
+  await dialog.getByLabel("Key Name").fill(unique("Hasty"));
+  await step(dialog, "Permissions");
+  await dialog.getByRole("button", { name: "Create API Key" }).click();
+  const { card, key } = await revealed(page, /Key created · /);
+  const saved = card.getByRole("link", { name: "I’ve Saved My Key" });
+  await saved.click();
+  await expect(card.getByRole("alert")).toContainText("You have not copied the key yet.");
+  await expect(card.locator("#revealed-key")).toHaveText(key);
+  await saved.click();
+  await expect(card).toBeHidden();
+});
+
 test("the reveal card shows the key once, in every form, and asks before it is lost", async ({ page, goto, context }) => {
   await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: where.url });
   const clipboard = () => page.evaluate(() => navigator.clipboard.readText());

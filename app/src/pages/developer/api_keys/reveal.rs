@@ -59,7 +59,9 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
                             <span>{words}</span>
                         </p>
                     })}
-                    <LinkButton href=page.close_href() kind=ButtonKind::Primary icon=Icon::Check>"I’ve Saved My Key"</LinkButton>
+                    <LinkButton href=page.close_href() kind=ButtonKind::Primary icon=Icon::Check attr:data-close="true">
+                        "I’ve Saved My Key"
+                    </LinkButton>
                 }
             >
                 <div class="reveal-card">
