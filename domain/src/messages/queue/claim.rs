@@ -20,8 +20,11 @@ use crate::{
     time::Time,
 };
 
-/// Messages that one claim takes, and queues that it looks at: small enough that a claim holds them for milliseconds.
-const BATCH: usize = 32;
+/// Messages that one claim takes.
+const BATCH: usize = 64;
+/// Queues that one claim looks at. Each costs more than a message, and is held until the commit: many messages
+/// of few queues are claimed sooner than few of many.
+const QUEUES: usize = 16;
 /// Rows of each lane that one claim looks at in all its queues: what it may need, and some that wait for others.
 const LOOK: usize = 128;
 /// A message that waits for an earlier one to the same recipient is put out of the way for this long; the end of the
@@ -100,7 +103,7 @@ struct Candidate {
     busy_test: i64,
 }
 
-/// Takes up to `free` messages (and no more than 32) that are due at `now`, for `server`. They are durably its own when this returns, until
+/// Takes up to `free` messages (and no more than 64) that are due at `now`, for `server`. They are durably its own when this returns, until
 /// [`LEASE`] later or [`renew`].
 ///
 /// # Errors
@@ -108,7 +111,7 @@ struct Candidate {
 pub async fn claim(db: &Db, server: Uuid, free: usize, now: Time) -> Result<Vec<Claimed>> {
     let free = free.min(BATCH);
     let mut tx = db.system().begin().await?;
-    let due = due_queues(&mut tx, free, now).await?;
+    let due = due_queues(&mut tx, free.min(QUEUES), now).await?;
     if due.is_empty() {
         return Ok(Vec::new());
     }
