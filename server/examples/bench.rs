@@ -1,7 +1,6 @@
 //! The measuring half of `make bench`; `tools/bench` starts it and the load generator.
 //!
 //! - `gate`: nanoseconds of hash, cache hit and decision
-//! - `memory`: how long this machine's memory takes, which says what the other figures are worth
 //! - `seed N FILE`: an organization with N keys, their texts written to FILE
 //! - `list`: the list of keys, in milliseconds of the database
 //! - `figures`: how many calls the console would show
@@ -28,7 +27,6 @@ use domain::{
         sign_in,
     },
     secret::{ExposeSecret, SecretString},
-    throttle::{Random, SplitMix},
 };
 use server::{config::Settings, serve, state::AppState, telemetry, workers};
 use sqlx::postgres::PgConnectOptions;
@@ -47,7 +45,6 @@ struct Arguments {
 #[derive(clap::Subcommand)]
 enum What {
     Gate,
-    Memory,
     Seed { keys: usize, file: std::path::PathBuf },
     List,
     Figures,
@@ -60,7 +57,6 @@ fn main() -> Outcome {
     runtime.block_on(async {
         match arguments.what {
             What::Gate => gate(&database(&arguments.settings)?).await,
-            What::Memory => memory(),
             What::Seed { keys, file } => seed(&database(&arguments.settings)?, keys, &file).await,
             What::List => list(&database(&arguments.settings)?).await,
             What::Figures => figures(&database(&arguments.settings)?).await,
@@ -73,40 +69,6 @@ fn database(settings: &Settings) -> Outcome<Db> {
     let url = settings.database_url.as_ref().ok_or("DATABASE_URL must be set")?;
     let options: PgConnectOptions = url.expose_secret().parse()?;
     Ok(Db::open(options, 8))
-}
-
-/// Reads that each depend on the one before, out of 8 MB, which a third-level cache should hold, and out of 64 MB. On a
-/// shared machine the neighbours may have that cache; then both take the same.
-fn memory() -> Outcome {
-    const READS: u32 = 5_000_000;
-    /// Numbers of a cache line.
-    const LINE: usize = 64 / size_of::<usize>();
-    let mut random = SplitMix(7);
-    let mut times = Vec::new();
-    for megabytes in [8usize, 64] {
-        let lines = megabytes * 1024 * 1024 / size_of::<usize>() / LINE;
-        let mut order: Vec<usize> = (0..lines).collect();
-        for last in (1..lines).rev() {
-            order.swap(last, random.draw(0, u32::try_from(last)?) as usize);
-        }
-        // Each line holds the place of the next one, the last that of the first.
-        let mut memory = vec![0usize; lines * LINE];
-        for (line, next) in order.iter().zip(order.iter().cycle().skip(1)) {
-            memory[line * LINE] = next * LINE;
-        }
-        let mut place = 0;
-        for _ in 0..lines {
-            place = memory[place];
-        }
-        let begun = Instant::now();
-        for _ in 0..READS {
-            place = memory[place];
-        }
-        black_box(place);
-        times.push(begun.elapsed().as_secs_f64() * 1e9 / f64::from(READS));
-    }
-    println!("A read at random takes {:.0} ns out of 8 MB, {:.0} ns out of 64 MB.", times[0], times[1]);
-    Ok(())
 }
 
 /// Hash of the presented text, hit in the cache, decision with an IP list, a scope and a limit: what a call costs.

@@ -22,8 +22,8 @@ use crate::{
 
 /// Messages that one claim takes.
 const BATCH: usize = 64;
-/// Queues that one claim looks at. Each costs more than a message, and is held until the commit: many messages
-/// of few queues are claimed sooner than few of many.
+/// Queues that one claim looks at and holds until its commit. A queue costs a claim more than a message does
+/// (`benches/README.md`), so a claim takes many messages out of few queues.
 const QUEUES: usize = 16;
 /// Rows of each lane that one claim looks at in all its queues: what it may need, and some that wait for others.
 const LOOK: usize = 128;
@@ -103,8 +103,8 @@ struct Candidate {
     busy_test: i64,
 }
 
-/// Takes up to `free` messages (and no more than 64) that are due at `now`, for `server`. They are durably its own when this returns, until
-/// [`LEASE`] later or [`renew`].
+/// Takes up to `free` messages, and no more than 64, that are due at `now`, for `server`. They are durably its own when
+/// this returns, until [`LEASE`] later or [`renew`].
 ///
 /// # Errors
 /// As the database; then nothing is claimed.
