@@ -51,8 +51,19 @@ async fn a_key_lives_and_ends(pool: PgPool) {
     assert_eq!(store::get(db, world.org(), issued.id, now).await.unwrap().status.kind, StatusKind::Disabled);
     assert_eq!(store::set_disabled(db, actor, &[issued.id], false).await.unwrap(), 1);
 
-    let second = store::regenerate(db, actor, issued.id, Overlap::Day, "bnc").await.unwrap();
+    let version = store::get(db, world.org(), issued.id, now).await.unwrap().key.version;
+    let second = store::regenerate(db, actor, issued.id, version, Overlap::Day, "bnc").await.unwrap();
     assert_ne!(second.hint, issued.hint);
+    // Somebody else, or the same form twice: the day that was promised to the first secret holds.
+    let Err(Error::Conflict(text)) =
+        store::regenerate(db, actor, issued.id, version, Overlap::Week, "bnc").await.map(|_| ())
+    else {
+        panic!("the second of two regenerations must be refused")
+    };
+    assert!(
+        text.contains("was changed or regenerated") && text.contains(&second.hint[second.hint.len() - 4..]),
+        "{text}"
+    );
     let rotating = store::get(db, world.org(), issued.id, Utc::now()).await.unwrap();
     assert_eq!(rotating.status.kind, StatusKind::Rotating);
     assert_eq!(rotating.key.old_secret.as_ref().unwrap().hint, issued.hint);
@@ -121,7 +132,7 @@ async fn other_organizations_do_not_exist(pool: PgPool) {
     assert!(matches!(store::set_disabled(db, &other, &[id], true).await, Err(Error::NotFound)));
     assert!(matches!(store::revoke(db, &other, &[id]).await, Err(Error::NotFound)));
     assert_eq!(store::revoke(db, &other, &[id, KeyId::new()]).await.unwrap(), 0);
-    assert!(matches!(store::regenerate(db, &other, id, Overlap::None, "bnc").await, Err(Error::NotFound)));
+    assert!(matches!(store::regenerate(db, &other, id, 1, Overlap::None, "bnc").await, Err(Error::NotFound)));
     assert!(matches!(store::stats(db, other.organization_id, id, now).await, Err(Error::NotFound)));
     assert!(matches!(store::in_use(db, other.organization_id, id, now).await, Err(Error::NotFound)));
     let by_hash = KeyFilter { hash: Some(hash(&issued).to_hex()), ..KeyFilter::default() };
@@ -156,7 +167,7 @@ async fn viewers_change_nothing(pool: PgPool) {
     assert!(matches!(store::edit(db, &viewer, id, 1, form("X")).await, Err(Error::Forbidden(_))));
     assert!(matches!(store::set_disabled(db, &viewer, &[id], true).await, Err(Error::Forbidden(_))));
     assert!(matches!(store::revoke(db, &viewer, &[id]).await, Err(Error::Forbidden(_))));
-    assert!(matches!(store::regenerate(db, &viewer, id, Overlap::None, "bnc").await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::regenerate(db, &viewer, id, 1, Overlap::None, "bnc").await, Err(Error::Forbidden(_))));
     assert!(matches!(store::retire_old_secret(db, &viewer, id).await, Err(Error::Forbidden(_))));
 }
 
@@ -176,12 +187,9 @@ async fn pages_fit_together(pool: PgPool) {
     for sort in KeySort::ALL {
         for descending in [false, true] {
             let filter = |at| KeyFilter { sort, descending, per_page: 10, at, ..KeyFilter::default() };
-            let whole: Vec<KeyId> = store::export(&world.db, world.org(), &filter(PageAt::First), now)
-                .await
-                .unwrap()
-                .iter()
-                .map(|row| row.key.id)
-                .collect();
+            let whole = store::matching(&world.db, world.org(), &filter(PageAt::First), now).await.unwrap();
+            let rows = store::rows(&world.db, world.org(), &whole, now).await.unwrap();
+            assert_eq!(rows.iter().map(|row| row.key.id).collect::<Vec<_>>(), whole);
             let mut seen = vec![];
             let mut at = PageAt::First;
             loop {
@@ -299,7 +307,7 @@ async fn the_database_and_the_badge_agree(pool: PgPool) {
         }
         domain::usage::store::write(db, world.server, &rows).await.unwrap();
         if rotating {
-            store::regenerate(db, &world.owner, key.id, Overlap::Day, "bnc").await.unwrap();
+            store::regenerate(db, &world.owner, key.id, 1, Overlap::Day, "bnc").await.unwrap();
         }
         if disabled {
             store::set_disabled(db, &world.owner, &[key.id], true).await.unwrap();
@@ -355,7 +363,7 @@ async fn the_cache_forgets_what_changed(pool: PgPool) {
     let small = KeyCache::new(world.db.clone(), Uuid::now_v7(), 1);
     small.set_listening(true);
     let old = small.find(&self::hash(&second)).await.unwrap().unwrap();
-    let fresh = store::regenerate(&world.db, &world.owner, second.id, Overlap::Day, "bnc").await.unwrap();
+    let fresh = store::regenerate(&world.db, &world.owner, second.id, 1, Overlap::Day, "bnc").await.unwrap();
     let new = small.find(&self::hash(&fresh)).await.unwrap().unwrap();
     new.window().record(1_000, 0);
     assert_eq!(old.window().rate(1_000, 1).used, 1, "both secrets share the key's hour");

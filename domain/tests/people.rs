@@ -181,7 +181,10 @@ async fn the_audit_log_cannot_be_changed_unnoticed(pool: PgPool) {
     let (a, b, c) = tokio::join!(world.key("x"), world.key("y"), world.key("z"));
     assert!(a.id != b.id && b.id != c.id);
     let org = world.org();
-    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Whole { rows: 9 })]);
+    let [(whole, Verdict::Whole { rows: 9, end })] = &verify(&world.db).await.unwrap()[..] else {
+        panic!("nine rows, as they were written")
+    };
+    assert_eq!((whole, end.len()), (&org, 64));
     let rows = page(&world.db, org, None, Some("api_key.created"), None, 3).await.unwrap();
     assert_eq!(rows.iter().map(|r| r.seq).collect::<Vec<_>>(), [9, 8, 7]);
     assert_eq!(rows[0].ip.unwrap().to_string(), "203.0.113.9");
@@ -204,4 +207,21 @@ async fn the_audit_log_cannot_be_changed_unnoticed(pool: PgPool) {
     .await
     .unwrap();
     assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 6 })]);
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_end_of_the_audit_log_cannot_be_cut_off_unnoticed(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let org = world.org();
+    world.key("one").await;
+    world.key("two").await;
+    sqlx::raw_sql("alter table audit_log disable trigger all; delete from audit_log where seq = 3;")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 3 })]);
+    world.key("three").await;
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 3 })], "what follows hides nothing");
+    sqlx::raw_sql("delete from audit_log; delete from audit_heads").execute(&pool).await.unwrap();
+    assert_eq!(verify(&world.db).await.unwrap(), [(org, Verdict::Broken { at_seq: 1 })]);
 }

@@ -186,17 +186,17 @@ async fn the_radar_hears_the_first_call_only(pool: PgPool) {
     let denied = world.call(&issued, "insufficient_scope", 403).await;
     usage::write(&world.db, world.server, &[denied]).await.unwrap();
     assert!(heard(&mut listener).await);
-    let seen = usage::first_calls(&world.db, world.org(), issued.id).await.unwrap();
+    let seen = usage::first_calls(&world.db, world.org(), issued.id, None).await.unwrap();
     assert_eq!((seen.len(), seen[0].allowed, seen[0].status), (1, false, 403));
     assert_eq!(seen[0].reason.as_deref(), Some("The key lacks the scope that this call needs."));
     world.use_key(&issued).await;
     assert!(heard(&mut listener).await);
-    let seen = usage::first_calls(&world.db, world.org(), issued.id).await.unwrap();
+    let seen = usage::first_calls(&world.db, world.org(), issued.id, None).await.unwrap();
     assert_eq!((seen.len(), seen[0].allowed), (1, true));
     world.use_key(&issued).await;
     assert!(!heard(&mut listener).await, "only until the key was used");
     let other = world.other_organization().await;
-    assert!(usage::first_calls(&world.db, other.organization_id, issued.id).await.unwrap().is_empty());
+    assert!(usage::first_calls(&world.db, other.organization_id, issued.id, None).await.unwrap().is_empty());
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -92,6 +92,7 @@ async fn gate(db: &Db) -> Outcome {
     let rounds = 2_000_000u32;
     let mut best = [f64::MAX; 2];
     for _ in 0..5 {
+        cache.heard(Instant::now());
         let start = Instant::now();
         for i in 0..rounds {
             let text = &texts[i as usize % texts.len()];

@@ -510,7 +510,12 @@ fn option_of(field: &str) -> String {
 async fn keys_list(args: KeysList, db: &Db) -> Result<(), Failure> {
     let organization = organization(db, args.organization.as_deref()).await?;
     let filter = KeyFilter { q: args.search, ..KeyFilter::default() };
-    let rows = store::export(db, organization.id, &filter, Utc::now()).await?;
+    let now = Utc::now();
+    let ids = store::matching(db, organization.id, &filter, now).await?;
+    let mut rows = vec![];
+    for ids in ids.chunks(store::ROWS_AT_ONCE) {
+        rows.extend(store::rows(db, organization.id, ids, now).await?);
+    }
     if args.json {
         let keys: Vec<_> = rows
             .iter()
@@ -548,13 +553,17 @@ async fn keys_list(args: KeysList, db: &Db) -> Result<(), Failure> {
 async fn keys_revoke(ids: &[KeyId], db: &Db) -> Result<(), Failure> {
     let owners = store::owners(db, ids).await?;
     // All or none: a mistyped id must not leave half of the work done unnoticed.
-    if let Some(unknown) = ids.iter().find(|id| !owners.iter().any(|(known, _)| known == *id)) {
+    if let Some(unknown) = ids.iter().find(|id| !owners.iter().any(|(known, ..)| known == *id)) {
         return Err(Failure(format!("There is no key {unknown}. Nothing was revoked.")));
     }
     let mut revoked = 0;
     for group in owners.chunk_by(|a, b| a.1 == b.1) {
-        let ids: Vec<KeyId> = group.iter().map(|(id, _)| *id).collect();
-        revoked += store::revoke(db, &actor(group[0].1), &ids).await?;
+        // A single key that is revoked already is worth an explanation; among many it is passed over.
+        let ids: Vec<KeyId> =
+            group.iter().filter(|(.., gone)| !gone || owners.len() == 1).map(|(id, ..)| *id).collect();
+        if !ids.is_empty() {
+            revoked += store::revoke(db, &actor(group[0].1), &ids).await?;
+        }
     }
     print(match revoked {
         1 => "Revoked 1 key. It will never work again.\n".into(),
@@ -566,8 +575,8 @@ async fn audit_verify(db: &Db) -> Result<ExitCode, Failure> {
     let (mut text, mut code) = (String::new(), ExitCode::SUCCESS);
     for (organization, verdict) in domain::audit::store::verify(db).await? {
         match verdict {
-            Verdict::Whole { rows } => {
-                text.push_str(&format!("{organization}: {rows} rows, all as they were written\n"))
+            Verdict::Whole { rows, end } => {
+                text.push_str(&format!("{organization}: {rows} rows, all as they were written; the last is {end}\n"))
             }
             Verdict::Broken { at_seq } => {
                 text.push_str(&format!("{organization}: row {at_seq} is missing or was changed\n"));

@@ -1,7 +1,9 @@
 //! Writing, reading and checking the audit log.
 //!
 //! Each row's hash is SHA-256 over the previous row's hash (32 zero bytes before the first) and the row as JSON:
-//! whoever changes, removes or inserts a row breaks the chain from there on.
+//! whoever changes, removes or inserts a row breaks the chain from there on. `audit_heads` holds where the chain ends, so
+//! that rows missing at its end are seen. Who may write everything in the database could forge all of it; that shows only
+//! to those who have kept the end that [`verify`] told them earlier.
 
 use std::net::IpAddr;
 
@@ -45,12 +47,9 @@ pub(crate) async fn append_as(
         .bind(format!("audit {}", organization.0))
         .execute(&mut *tx)
         .await?;
-    let last = sqlx::query!(
-        "select seq, hash from audit_log where organization_id = $1 order by seq desc limit 1",
-        organization.0
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
+    let last = sqlx::query!("select seq, hash from audit_heads where organization_id = $1", organization.0)
+        .fetch_optional(&mut *tx)
+        .await?;
     let (seq, previous) = last.map_or((1, vec![0; 32]), |row| (row.seq + 1, row.hash));
     // Postgres keeps microseconds; the hash must be over what is kept.
     let at = Utc::now().trunc_subsecs(6);
@@ -83,6 +82,15 @@ pub(crate) async fn append_as(
         entry.subject_name,
         changes,
         ip.map(IpNet::from),
+        &hash,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into audit_heads (organization_id, seq, hash) values ($1, $2, $3)
+         on conflict (organization_id) do update set seq = excluded.seq, hash = excluded.hash",
+        organization.0,
+        seq,
         hash,
     )
     .execute(tx)
@@ -209,8 +217,8 @@ pub async fn actors(db: &Db, organization: OrgId) -> Result<Vec<String>> {
 /// What checking a chain found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All rows are as they were written.
-    Whole { rows: i64 },
+    /// All rows are as they were written. `end` is the hash of the last one, in hexadecimal.
+    Whole { rows: i64, end: String },
     /// The first row that is missing, out of place or changed.
     Broken { at_seq: i64 },
 }
@@ -226,6 +234,12 @@ pub async fn verify(db: &Db) -> Result<Vec<(OrgId, Verdict)>> {
 }
 
 async fn verify_one(db: &Db, organization: OrgId) -> Result<Verdict> {
+    // Before the rows: more may be written meanwhile.
+    let head = sqlx::query!("select seq, hash from audit_heads where organization_id = $1", organization.0)
+        .fetch_optional(db.system())
+        .await?;
+    // Each organization has at least the row of its making.
+    let Some(head) = head else { return Ok(Verdict::Broken { at_seq: 1 }) };
     let (mut previous, mut seq) = (vec![0; 32], 0);
     loop {
         // Pages keep the memory flat for logs of any length.
@@ -238,7 +252,11 @@ async fn verify_one(db: &Db, organization: OrgId) -> Result<Verdict> {
         .fetch_all(db.system())
         .await?;
         if rows.is_empty() {
-            return Ok(Verdict::Whole { rows: seq });
+            return Ok(if seq < head.seq {
+                Verdict::Broken { at_seq: seq + 1 }
+            } else {
+                Verdict::Whole { rows: seq, end: previous.iter().map(|byte| format!("{byte:02x}")).collect() }
+            });
         }
         for row in rows {
             let expected = link(
@@ -256,7 +274,8 @@ async fn verify_one(db: &Db, organization: OrgId) -> Result<Verdict> {
                     ip: row.ip.map(|net| net.addr()),
                 },
             );
-            if row.seq != seq + 1 || row.hash != expected {
+            let ends_elsewhere = row.seq == head.seq && row.hash != head.hash;
+            if row.seq != seq + 1 || row.hash != expected || ends_elsewhere {
                 return Ok(Verdict::Broken { at_seq: seq + 1 });
             }
             (previous, seq) = (row.hash, row.seq);

@@ -1,8 +1,9 @@
 //! Keys in memory: on a hit the gate touches neither disk nor network.
 //!
 //! An entry counts no more from the moment its key changes (`NOTIFY bouncer_keys`), here and on every server. As a
-//! backstop it is asked for again after [`FRESH_FOR`], or after [`FRESH_WITHOUT_NOTIFY`] while the notifications cannot
-//! be heard. While the database is away a known key goes on working for [`STALE_FOR`] after it was last confirmed: by
+//! backstop it is asked for again after [`FRESH_FOR`], or after [`FRESH_WITHOUT_NOTIFY`] while the connection that
+//! brings the notifications is lost or has not proved for that long that it is there: a revocation is effective within a
+//! second also when that connection is cut without a word. While the database is away a known key goes on working for [`STALE_FOR`] after it was last confirmed: by
 //! an answer of the database, or by the silence of a connection that would have told of a change.
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
 
 /// A confirmed entry is used without asking for this long.
 pub const FRESH_FOR: Duration = Duration::from_secs(300);
-/// The same while changes cannot be heard: a revocation is still effective within a second.
+/// The same while changes cannot be heard, and the longest silence after which that is assumed.
 pub const FRESH_WITHOUT_NOTIFY: Duration = Duration::from_secs(1);
 /// How long a known key works while the database cannot be asked.
 pub const STALE_FOR: Duration = Duration::from_secs(600);
@@ -135,6 +136,12 @@ impl Inner {
         entry.confirmed_us.max(heard)
     }
 
+    fn fresh_for(&self, now_us: u64) -> Duration {
+        let silent_us = now_us.saturating_sub(self.heard_us.load(Relaxed));
+        let hears = self.listening.load(Relaxed) && silent_us < micros(FRESH_WITHOUT_NOTIFY);
+        if hears { FRESH_FOR } else { FRESH_WITHOUT_NOTIFY }
+    }
+
     fn alive(&self) -> MutexGuard<'_, HashMap<KeyId, Weak<Shared>, RandomState>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,17 +201,13 @@ impl KeyCache {
     /// The same for those who know what time it is.
     pub fn peek_at(&self, hash: &KeyHash, now: Instant) -> Option<Arc<Entry>> {
         let inner = &self.inner;
+        let now_us = inner.micros(now);
         let fresh = |entry: &Arc<Entry>| {
-            let age_us = inner.micros(now).saturating_sub(entry.confirmed_us);
             entry.is_current()
-                && age_us < micros(self.fresh_for())
+                && now_us.saturating_sub(entry.confirmed_us) < micros(inner.fresh_for(now_us))
                 && entry.confirmed_us >= inner.doubted_us.load(Acquire)
         };
         inner.entries.get(hash).filter(fresh)
-    }
-
-    fn fresh_for(&self) -> Duration {
-        if self.inner.listening.load(Relaxed) { FRESH_FOR } else { FRESH_WITHOUT_NOTIFY }
     }
 
     /// The key with this hash; one query unless it is a fresh hit. `None`: nobody's.
@@ -334,13 +337,16 @@ impl KeyCache {
         self.inner.doubted_us.store(self.inner.micros(Instant::now()), Release);
     }
 
-    /// The connection that tells of changes proved to be there: nothing has changed that was not told.
-    pub fn heard(&self) {
-        self.inner.heard_us.store(self.inner.micros(Instant::now()), Relaxed);
+    /// The connection that tells of changes proved to be there at `at`: nothing had changed by then that was not told.
+    pub fn heard(&self, at: Instant) {
+        self.inner.heard_us.store(self.inner.micros(at), Relaxed);
     }
 
-    /// Whether changes of keys are being heard.
+    /// Whether changes of keys are being heard; [`KeyCache::heard`] has to follow again and again.
     pub fn set_listening(&self, listening: bool) {
+        if listening {
+            self.heard(Instant::now());
+        }
         self.inner.listening.store(listening, Relaxed);
     }
 

@@ -30,9 +30,10 @@ use crate::{
     webhooks::events::{self, NewEvent},
 };
 
+/// Keys that [`rows`] is best asked for at once.
+pub const ROWS_AT_ONCE: usize = 1_000;
 /// Days that "in use" looks back.
 const IN_USE_DAYS: i64 = 7;
-const EXPORT_MAX: u32 = 50_000;
 
 /// A key that was just made or regenerated, with the only copy of its text.
 pub struct Issued {
@@ -456,12 +457,29 @@ async fn complete(
         .collect())
 }
 
-/// Everything that matches, up to 50,000 keys, for the CSV file.
-pub async fn export(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Vec<ApiKeyRow>> {
+/// All keys that match, in the order of the list.
+pub async fn matching(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Vec<KeyId>> {
+    let mut query = QueryBuilder::new("select k.id from api_keys k");
+    push_filter(&mut query, organization, filter, now);
+    query.push(" order by ");
+    push_sort(&mut query, filter.sort, now);
+    query.push(if filter.descending { " desc, k.id desc" } else { " asc, k.id asc" });
     let mut tx = db.tenant(organization).await?;
-    let all = KeyFilter { at: PageAt::First, ..filter.clone() };
-    let (keys, ..) = page(&mut tx, organization, &all, EXPORT_MAX, now).await?;
-    complete(&mut tx, organization, keys.into_iter().map(|(key, _)| key).collect(), now).await
+    let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await?;
+    Ok(ids.into_iter().map(KeyId).collect())
+}
+
+/// These keys in this order; with [`matching`] a list of any length is taken along piece by piece.
+pub async fn rows(db: &Db, organization: OrgId, ids: &[KeyId], now: Time) -> Result<Vec<ApiKeyRow>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mut query = QueryBuilder::new("select ");
+    query.push(COLUMNS).push(" from unnest(").push_bind(ids);
+    query
+        .push(") with ordinality as wanted (id, place) join api_keys k on k.id = wanted.id where k.organization_id = ");
+    query.push_bind(organization.0).push(" order by wanted.place");
+    let mut tx = db.tenant(organization).await?;
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *tx).await?;
+    complete(&mut tx, organization, rows.into_iter().map(Row::into_key).collect(), now).await
 }
 
 /// One key, revoked or not.
@@ -818,10 +836,28 @@ pub async fn revoke(db: &Db, actor: &Actor, ids: &[KeyId]) -> Result<u64> {
 }
 
 /// A new secret for the same key. The replaced one goes on working for `overlap`, but never beyond the key's own end;
-/// secrets replaced earlier end now.
-pub async fn regenerate(db: &Db, actor: &Actor, id: KeyId, overlap: Overlap, prefix: &str) -> Result<Issued> {
+/// secrets replaced earlier end now: so who asks names the key's `version` that they have seen.
+///
+/// # Errors
+/// `Conflict` when the key is revoked, or was changed since: a second regeneration would end the secret that was just
+/// promised its overlap.
+pub async fn regenerate(
+    db: &Db,
+    actor: &Actor,
+    id: KeyId,
+    version: i32,
+    overlap: Overlap,
+    prefix: &str,
+) -> Result<Issued> {
     let mut tx = db.tenant(actor.organization_id).await?;
     let key = load_for_change(&mut tx, actor, id).await?;
+    if key.version != version {
+        return Err(Error::Conflict(format!(
+            "“{}” was changed or regenerated since this was opened; its key ends in {} now. Look at it again before you regenerate it.",
+            key.name,
+            key.hint.rsplit('…').next().unwrap_or_default()
+        )));
+    }
     let fresh = token::generate(prefix, key.environment);
     sqlx::query!(
         "update api_key_secrets
@@ -1097,15 +1133,16 @@ async fn callers(
         .collect())
 }
 
-/// For the command line: whose keys these are, by organization. Unknown ids are left out.
-pub async fn owners(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, OrgId)>> {
+/// For the command line: whose keys these are, by organization, and which are revoked already. Unknown ids are left out.
+pub async fn owners(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, OrgId, bool)>> {
     let rows = sqlx::query!(
-        "select id, organization_id from api_keys where id = any($1) order by organization_id",
+        r#"select id, organization_id, revoked_at is not null as "revoked!" from api_keys
+           where id = any($1) order by organization_id"#,
         &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
     )
     .fetch_all(db.system())
     .await?;
-    Ok(rows.into_iter().map(|row| (KeyId(row.id), OrgId(row.organization_id))).collect())
+    Ok(rows.into_iter().map(|row| (KeyId(row.id), OrgId(row.organization_id), row.revoked)).collect())
 }
 
 /// What happened to the key, newest first.

@@ -278,27 +278,40 @@ pub async fn sync_windows(db: &Db, cache: &KeyCache) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// When a key was made, as its id tells (UUIDv7), and a minute for servers whose clocks differ.
-fn made_at(key: KeyId) -> Time {
-    let seconds = key.0.get_timestamp().map_or(0, |made| made.to_unix().0);
+/// When a secret was made, as its id tells (UUIDv7), and a minute for servers whose clocks differ.
+fn made_at(secret: Uuid) -> Time {
+    let seconds = secret.get_timestamp().map_or(0, |made| made.to_unix().0);
     let made = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     made.unwrap_or_default() - TimeDelta::minutes(1)
 }
 
-/// What the radar shows: the first call that was let through, or else the latest refused ones.
-pub async fn first_calls(db: &Db, organization: OrgId, key: KeyId) -> Result<Vec<CallSeen>> {
+/// What the radar shows of the key's present secret: the first call that was let through, or else the latest refused
+/// ones; only of calls after `since`, if given. Who still calls with a secret that was replaced is not shown.
+pub async fn first_calls(db: &Db, organization: OrgId, key: KeyId, since: Option<Time>) -> Result<Vec<CallSeen>> {
     let mut tx = db.tenant(organization).await?;
-    // Its calls are looked for from when it was made: the request log is found by time.
+    let secret = sqlx::query_scalar!(
+        "select id from api_key_secrets where organization_id = $1 and key_id = $2 and ends_at is null",
+        organization.0,
+        key.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(secret) = secret else { return Ok(Vec::new()) };
+    // Looked for from when it was made: the request log is found by time.
+    let made = made_at(secret);
     let rows = sqlx::query!(
         r#"(select id as "id!", at as "at!", method as "method!", endpoint as "endpoint!", status as "status!",
                  outcome as "outcome!", ip as "ip!", user_agent as "user_agent!"
-          from request_log where organization_id = $1 and key_id = $2 and at >= $3 and outcome = 'allowed' order by at limit 1)
+          from request_log
+          where organization_id = $1 and key_id = $2 and secret_id = $4 and at >= $3 and outcome = 'allowed' order by at limit 1)
          union all
          (select id, at, method, endpoint, status, outcome, ip, user_agent from request_log
-          where organization_id = $1 and key_id = $2 and at >= $3 and outcome <> 'allowed' order by at desc limit 5)"#,
+          where organization_id = $1 and key_id = $2 and secret_id = $4 and at >= $3 and outcome <> 'allowed'
+          order by at desc limit 5)"#,
         organization.0,
         key.0,
-        made_at(key),
+        since.map_or(made, |since| since.max(made)),
+        secret,
     )
     .fetch_all(&mut *tx)
     .await?;

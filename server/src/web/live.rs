@@ -1,4 +1,5 @@
-//! The first-call radar: server-sent events that tell the reveal card of the first calls with a new key.
+//! The first-call radar: server-sent events that tell the reveal card of the first calls with what it shows: a key's
+//! present secret, and with `?since=` (milliseconds of Unix time) what came after its API secret was issued.
 //!
 //! Each event `call` carries a [`CallSeen`] as JSON. The stream ends after the first call that was let through, after
 //! half an hour, and when the server stops.
@@ -6,16 +7,18 @@
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use domain::{
     ids::{KeyId, OrgId, RequestId},
-    keys, usage,
+    keys,
+    time::Time,
+    usage,
     usage::CallSeen,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -30,9 +33,15 @@ use super::{failure, guard};
 use crate::{state::AppState, telemetry::COUNTERS};
 
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// Looks at the database also without being told: the telling connection may be down.
-const LOOK: Duration = Duration::from_secs(10);
+/// Looks at the database also without being told: only a key's very first call is announced, not that of a new secret,
+/// and the telling connection may be down.
+const LOOK: Duration = Duration::from_secs(2);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+#[derive(serde::Deserialize)]
+pub struct Since {
+    since: Option<i64>,
+}
 
 /// `GET /dashboard/live/keys/{key}/calls`
 pub async fn calls(
@@ -40,6 +49,7 @@ pub async fn calls(
     session: Session,
     headers: HeaderMap,
     Path(key): Path<String>,
+    Query(Since { since }): Query<Since>,
 ) -> Response {
     let viewer = match guard::viewer(&state, &session).await {
         Ok(Some(viewer)) => viewer,
@@ -66,6 +76,7 @@ pub async fn calls(
             state: state.clone(),
             organization: viewer.organization_id,
             key,
+            since: since.and_then(DateTime::from_timestamp_millis),
             seen: seen.into_iter().collect(),
             events,
         };
@@ -86,6 +97,7 @@ struct Radar {
     state: AppState,
     organization: OrgId,
     key: KeyId,
+    since: Option<Time>,
     seen: HashSet<RequestId>,
     events: mpsc::Sender<Result<Event, Infallible>>,
 }
@@ -94,7 +106,7 @@ impl Radar {
     async fn run(mut self, mut news: broadcast::Receiver<KeyId>) {
         let end = Instant::now() + LONGEST;
         while Instant::now() < end && !self.events.is_closed() {
-            match usage::store::first_calls(&self.state.db, self.organization, self.key).await {
+            match usage::store::first_calls(&self.state.db, self.organization, self.key, self.since).await {
                 Ok(calls) => {
                     if self.show(calls).await.is_err() {
                         return;

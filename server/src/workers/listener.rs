@@ -1,7 +1,7 @@
 //! Hears what changes: keys and instances that must be forgotten at once on every server, first calls for the radar,
 //! messages and webhook deliveries that wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{
     ids::{InstanceId, KeyId},
@@ -18,8 +18,10 @@ const INSTANCES: &str = "bouncer_instances";
 const DELIVERIES: &str = "bouncer_deliveries";
 /// What all keys show has changed, such as the organization's name.
 const EVERY_KEY: &str = "*";
-/// A connection that was cut without a word is noticed after this long.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A connection on which nothing comes is asked after this long whether it is there: twice within the second in which
+/// a key that was revoked must stop ([`domain::gate::cache::FRESH_WITHOUT_NOTIFY`]).
+const SILENCE: Duration = Duration::from_millis(400);
+/// Without an answer for this long, the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Listens until the state is stopped.
@@ -74,14 +76,15 @@ async fn hear(state: &AppState, listener: &mut PgListener) -> String {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
                 tell(state, &notification);
-                state.keys.heard();
+                state.keys.heard(Instant::now());
             }
             Ok(Ok(None)) => return "the connection was closed".into(),
             Ok(Err(error)) => return error.to_string(),
             Err(_) => {
+                let asked = Instant::now();
                 let ping = sqlx::query("select 1").execute(&mut *listener);
                 match tokio::time::timeout(PATIENCE, ping).await {
-                    Ok(Ok(_)) => state.keys.heard(),
+                    Ok(Ok(_)) => state.keys.heard(asked),
                     Ok(Err(error)) => return error.to_string(),
                     Err(_) => return "the connection is silent".into(),
                 }

@@ -34,7 +34,7 @@ async fn whoever_is_not_let_in_learns_nothing(_: PgPoolOptions, options: PgConne
         .await
         .unwrap();
     let retired = world.key("retired", &["message:send"]).await;
-    let fresh = store::regenerate(&world.db, &world.actor(), retired.id, Overlap::None, "bnc").await.unwrap();
+    let fresh = store::regenerate(&world.db, &world.actor(), retired.id, 1, Overlap::None, "bnc").await.unwrap();
     let mut mistyped = retired.text.clone();
     mistyped.replace_range(20..21, if &mistyped[20..21] == "x" { "y" } else { "x" });
     let unknown = domain::keys::token::example("bnc", domain::keys::Environment::Live);
@@ -189,7 +189,8 @@ async fn a_change_is_effective_everywhere_within_a_second(_: PgPoolOptions, opti
     store::set_disabled(&one.db, &one.actor(), &[key.id], false).await.unwrap();
     within_a_second("enabled elsewhere", async || elsewhere(&key).await == 200).await;
 
-    let fresh = store::regenerate(&one.db, &one.actor(), key.id, Overlap::Hour, "bnc").await.unwrap();
+    let version = store::get(&one.db, one.acme, key.id, chrono::Utc::now()).await.unwrap().key.version;
+    let fresh = store::regenerate(&one.db, &one.actor(), key.id, version, Overlap::Hour, "bnc").await.unwrap();
     let fresh = Key { id: fresh.id, text: fresh.text.expose_secret().to_owned() };
     assert_eq!((elsewhere(&key).await, elsewhere(&fresh).await), (200, 200), "both work while they overlap");
     assert!(one.me(&fresh).await.json()["secretEndsAt"].is_null());

@@ -1,10 +1,14 @@
 //! The database goes away for a while and comes back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use domain::{
     instances::{Credentials, NewInstance, Settings, store},
+    keys,
     messages::queue::{self, PausedBy},
 };
 use serde_json::json;
@@ -13,7 +17,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{AbortHandle, JoinSet},
 };
 
@@ -23,16 +29,56 @@ const CALLS: u32 = 20;
 /// On average, before a call is decided from memory: the database is tried once a second, for a quarter of one.
 const LONGEST_WAIT: Duration = Duration::from_millis(150);
 
-/// Stands between the server and Postgres, and can be cut: then connections break and new ones are refused.
+/// Stands between the server and Postgres, and can be cut: then connections break and new ones are refused. It can also
+/// hold back all that Postgres says to those who listen.
 struct Line {
     port: u16,
     target: (String, u16),
     forwarding: Option<AbortHandle>,
+    held: watch::Sender<bool>,
+}
+
+/// Passes on what two sides say to each other, until one of them goes.
+async fn pass(near: TcpStream, far: TcpStream, mut held: watch::Receiver<bool>) -> std::io::Result<()> {
+    let ((mut near_says, mut to_near), (mut far_says, mut to_far)) = (near.into_split(), far.into_split());
+    let listens = AtomicBool::new(false);
+    let there = async {
+        let mut piece = vec![0; 16_384];
+        loop {
+            let length = near_says.read(&mut piece).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            let said = &piece[..length];
+            if said.windows(7).any(|word| word == b"LISTEN ") {
+                listens.store(true, Ordering::Relaxed);
+            }
+            to_far.write_all(said).await?;
+        }
+    };
+    let back = async {
+        let mut piece = vec![0; 16_384];
+        loop {
+            let length = far_says.read(&mut piece).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            if listens.load(Ordering::Relaxed) {
+                _ = held.wait_for(|held| !held).await;
+            }
+            to_near.write_all(&piece[..length]).await?;
+        }
+    };
+    tokio::select! {
+        done = there => done,
+        done = back => done,
+    }
 }
 
 impl Line {
     async fn to(options: &PgConnectOptions) -> Self {
-        let mut line = Self { port: 0, target: (options.get_host().to_owned(), options.get_port()), forwarding: None };
+        let target = (options.get_host().to_owned(), options.get_port());
+        let mut line = Self { port: 0, target, forwarding: None, held: watch::Sender::new(false) };
         line.mend().await;
         line
     }
@@ -40,16 +86,16 @@ impl Line {
     async fn mend(&mut self) {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
         self.port = listener.local_addr().unwrap().port();
-        let target = self.target.clone();
+        let (target, held) = (self.target.clone(), self.held.clone());
         let forwarding = tokio::spawn(async move {
             // Dropped with the task, and with it all connections.
             let mut connections = JoinSet::new();
             loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let target = target.clone();
+                let (near, _) = listener.accept().await.unwrap();
+                let (target, held) = (target.clone(), held.subscribe());
                 connections.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(target).await {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    if let Ok(far) = TcpStream::connect(target).await {
+                        _ = pass(near, far, held).await;
                     }
                 });
             }
@@ -117,6 +163,23 @@ async fn known_keys_go_on_and_everything_recovers(_: PgPoolOptions, options: PgC
     eventually("pages again", async || world.get("/sign-in", None).await.status == 200).await;
     let answered = async || world.logged().await.iter().filter(|(_, status, _)| *status == 200).count();
     eventually("the calls of the outage are in the log", async || answered().await >= CALLS as usize + 2).await;
+    world.finish().await;
+}
+
+/// The connection that tells of changes is there, but nothing comes through any more: no end of it is seen for seconds.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_revocation_that_is_not_heard_counts_within_a_second(_: PgPoolOptions, options: PgConnectOptions) {
+    let line = Line::to(&options).await;
+    let mut world = World::working(options.host("127.0.0.1").port(line.port)).await;
+    let key = world.key("shop", &["message:send"]).await;
+    // Heard: the call after a revocation elsewhere would be refused at once.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(world.me(&key).await.status, 200);
+    line.held.send_replace(true);
+    keys::store::revoke(&world.db, &world.actor(), &[key.id]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.me(&key).await.status, 401);
+    line.held.send_replace(false);
     world.finish().await;
 }
 

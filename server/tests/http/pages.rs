@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use domain::{
-    ids::PersonId,
+    ids::{InstanceId, PersonId},
     keys::store,
     people::{Actor, Role, invitations, members},
     secret::{ExposeSecret, SecretString},
@@ -291,8 +291,55 @@ async fn the_list_can_be_taken_along(_: PgPoolOptions, options: PgConnectOptions
     assert!(lines[2].contains("\"Shop 🛒, main\"") && lines[2].contains("message:send instance:read"), "{}", lines[2]);
     let filtered = world.page(&format!("{KEYS}/export.csv?q=shop"), &cookie).await;
     assert_eq!(filtered.text().lines().count(), 2);
+    // More than is read at once: the file is whole, in the order of the list.
+    sqlx::query(
+        "insert into api_keys (id, organization_id, name, description, environment, hint, scopes, throttle, allowed_ips, created_by_name)
+         select gen_random_uuid(), $1, 'Many ' || lpad(n::text, 4, '0'), '', 'live', 'bnc_live_aaaa…bbbb', '{message:send}',
+                '{\"mode\":\"off\",\"max_queue\":20}', '{}', 'test'
+         from generate_series(1, 2100) n",
+    )
+    .bind(world.acme.0)
+    .execute(world.db.system())
+    .await
+    .unwrap();
+    let many = world.page(&format!("{KEYS}/export.csv?sort=name&dir=desc&q=many"), &cookie).await;
+    let names: Vec<&str> = many.text().lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!((names.len(), names[0], names[2_099]), (2_100, "Many 2100", "Many 0001"));
+    assert!(names.is_sorted_by(|a, b| a > b));
     let outside = world.send(Request::get(format!("{KEYS}/export.csv")).body(Body::empty()).unwrap()).await;
     assert_eq!(outside.status, 401);
+}
+
+/// The form offers the newest instances, and all that the key may use already: saving it takes none of them away.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_key_keeps_its_instances_among_many(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let first = InstanceId::new();
+    sqlx::query(
+        "insert into instances (id, organization_id, name, provider, settings, status, created_by_name)
+         select case n when 0 then $2 else gen_random_uuid() end, $1, 'Number ' || n, 'sandbox',
+                '{\"provider\":\"sandbox\"}', 'connected', 'test'
+         from generate_series(0, 600) n",
+    )
+    .bind(world.acme.0)
+    .bind(first.0)
+    .execute(world.db.system())
+    .await
+    .unwrap();
+    // Random ids are greater than one made of the time, as newer ones would be.
+    let key = world
+        .key_with(world.acme, "bound", &["message:send"], |form| {
+            form.instances_mode = "some".into();
+            form.instances = vec![first.to_string()];
+        })
+        .await;
+    let cookie = world.sign_in("ada@acme.example").await;
+    let form = world.page(&format!("{KEYS}?panel=edit&key={}", key.id), &cookie).await;
+    assert_eq!(form.status, 200);
+    let first = first.to_string();
+    let field =
+        form.text().split("<input").find(|field| field.contains(&first)).expect("the key's instance is offered");
+    assert!(field.split('>').next().unwrap().contains("checked"), "{field}");
 }
 
 /// HTML is compressed, but never a page that shows a secret.

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use chrono::Utc;
+use domain::{
+    keys::{Overlap, store},
+    secret::{ExposeSecret, SecretString},
+};
 use futures::StreamExt;
 use http::Request;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower::ServiceExt;
 
-use crate::world::{Key, World};
+use crate::world::{Key, World, eventually};
 
 /// An open stream of events.
 struct Events {
@@ -19,7 +24,11 @@ struct Events {
 
 impl Events {
     async fn open(world: &World, cookie: &str, key: &Key) -> Result<Self, u16> {
-        let request = Request::get(format!("/dashboard/live/keys/{}/calls", key.id))
+        Self::open_at(world, cookie, &format!("/dashboard/live/keys/{}/calls", key.id)).await
+    }
+
+    async fn open_at(world: &World, cookie: &str, address: &str) -> Result<Self, u16> {
+        let request = Request::get(address)
             .header("cookie", cookie)
             .header("accept", "text/event-stream")
             .body(Body::empty())
@@ -80,6 +89,39 @@ async fn the_card_sees_refusals_and_the_first_call(_: PgPoolOptions, options: Pg
     let mut late = Events::open(&world, &cookie, &key).await.unwrap_or_else(|status| panic!("{status}"));
     assert_eq!(late.next().await.unwrap()["allowed"], true);
     assert!(late.next().await.is_none());
+    world.finish().await;
+}
+
+/// A key that is in use: neither its old secret's calls nor those before its API secret say that the new one works.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn only_calls_with_what_the_card_shows_count(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = World::working(options).await;
+    let cookie = world.sign_in("ada@acme.example").await;
+    let old = world.key("shop", &["message:send"]).await;
+    let call = async |key: &Key, secret: Option<&SecretString>, agent: &str| {
+        let mut request = Request::get("/api/v1/me").header("x-api-key", &key.text).header("user-agent", agent);
+        if let Some(secret) = secret {
+            request = request.header("x-api-secret", secret.expose_secret());
+        }
+        assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.status, 200, "{agent}");
+    };
+    call(&old, None, "before").await;
+    let fresh = store::regenerate(&world.db, &world.actor(), old.id, 1, Overlap::Day, "bnc").await.unwrap();
+    let fresh = Key { id: fresh.id, text: fresh.text.expose_secret().to_owned() };
+    let mut events = Events::open(&world, &cookie, &fresh).await.unwrap_or_else(|status| panic!("{status}"));
+    call(&old, None, "the old key").await;
+    eventually("the calls are in the log", async || world.logged().await.len() == 2).await;
+    call(&fresh, None, "the new key").await;
+    assert_eq!(events.next().await.unwrap()["user_agent"], "the new key");
+    assert!(events.next().await.is_none());
+
+    eventually("the calls are in the log", async || world.logged().await.len() == 3).await;
+    let (secret, _) =
+        store::issue_api_secret(&world.db, &world.state.sealer, &world.actor(), old.id, "bnc").await.unwrap();
+    let address = format!("/dashboard/live/keys/{}/calls?since={}", old.id, Utc::now().timestamp_millis());
+    let mut events = Events::open_at(&world, &cookie, &address).await.unwrap_or_else(|status| panic!("{status}"));
+    call(&fresh, Some(&secret), "with its secret").await;
+    assert_eq!(events.next().await.unwrap()["user_agent"], "with its secret");
     world.finish().await;
 }
 

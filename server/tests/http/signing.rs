@@ -265,7 +265,8 @@ async fn a_secret_is_issued_replaced_and_removed(_: PgPoolOptions, options: PgCo
     within_a_second("the first secret ended", async || status(&key, Some(&first)).await == 401).await;
     assert_eq!(status(&key, Some(&second)).await, 200);
 
-    let fresh = store::regenerate(db, &actor, key.id, domain::keys::Overlap::None, "bnc").await.unwrap();
+    let version = store::get(db, world.acme, key.id, chrono::Utc::now()).await.unwrap().key.version;
+    let fresh = store::regenerate(db, &actor, key.id, version, domain::keys::Overlap::None, "bnc").await.unwrap();
     let fresh = Key { id: fresh.id, text: fresh.text.expose_secret().to_owned() };
     within_a_second("the old key ended", async || status(&key, Some(&second)).await == 401).await;
     assert_eq!((status(&fresh, Some(&second)).await, status(&fresh, None).await), (200, 401));

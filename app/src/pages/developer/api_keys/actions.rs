@@ -124,6 +124,7 @@ pub async fn change_keys(
 #[server(endpoint = "api_keys/regenerate")]
 pub async fn regenerate_key(
     id: KeyId,
+    version: i32,
     overlap: String,
     #[server(default)] back: String,
 ) -> Result<Option<Revealed>, AppError> {
@@ -131,7 +132,7 @@ pub async fn regenerate_key(
     let made = match domain::keys::Overlap::parse(&overlap) {
         Some(overlap) => {
             let prefix = &me.state.settings.key_prefix;
-            domain::keys::store::regenerate(me.db(), &me.actor(), id, overlap, prefix).await
+            domain::keys::store::regenerate(me.db(), &me.actor(), id, version, overlap, prefix).await
         }
         None => Err(domain::Error::field("overlap", "Choose when the old key stops working.")),
     };

@@ -125,6 +125,8 @@ pub struct Revealed {
     pub api_secret: Option<String>,
     /// A new secret of a key that existed; otherwise the key is new.
     pub regenerated: bool,
+    /// Calls before this say nothing about what is shown. `None`: whatever is done with the key's secret is news.
+    pub calls_since: Option<Time>,
     pub public_url: String,
 }
 

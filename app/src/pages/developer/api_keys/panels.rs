@@ -1,7 +1,7 @@
 //! Loads what the dialogs and sheets show. Server only.
 
 use domain::{
-    ids::KeyId,
+    ids::{InstanceId, KeyId},
     keys::{ApiKeyRow, KeyForm, form::NAME_MAX, store},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     session::{Current, no_store, now},
 };
 
-/// Instances that the form offers; more than fit on a page serve nobody.
+/// Instances that the form offers beside those that are chosen; more than fit on a page serve nobody.
 const INSTANCES: u32 = 500;
 
 pub async fn usage(me: &Current, id: KeyId) -> Result<PanelPage, AppError> {
@@ -95,11 +95,19 @@ async fn form_page(me: &Current, form: KeyForm, sent: Option<plain::SentForm>) -
         Some(sent) => (sent.form, sent.errors, sent.message),
         None => (form, vec![], None),
     };
-    let rows = domain::instances::store::list(me.db(), me.organization(), None, None, INSTANCES).await?;
+    let list = domain::instances::store::list;
+    let mut rows = list(me.db(), me.organization(), None, None, INSTANCES).await?;
+    let chosen: Vec<InstanceId> = form.instances.iter().filter_map(|id| id.parse().ok()).collect();
+    let older: Vec<InstanceId> =
+        chosen.iter().copied().filter(|id| rows.iter().all(|row| row.instance.id != *id)).collect();
+    if !older.is_empty() {
+        let count = u32::try_from(older.len()).unwrap_or(u32::MAX);
+        rows.extend(list(me.db(), me.organization(), None, Some(&older), count).await?);
+    }
     let instances: Vec<_> = rows.into_iter().map(|row| (row.instance.id, row.instance.name)).collect();
     // What was deleted meanwhile cannot be chosen any more.
-    let there = |id: &String| instances.iter().any(|(known, _)| known.to_string() == *id);
-    let form = KeyForm { instances: form.instances.into_iter().filter(there).collect(), ..form };
+    let there = |id: &InstanceId| instances.iter().any(|(known, _)| known == id);
+    let form = KeyForm { instances: chosen.iter().filter(|id| there(id)).map(ToString::to_string).collect(), ..form };
     Ok(FormPage { form, errors, message, now: now(), own_ip: me.ip, instances })
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::AppError,
     flash,
-    session::{Current, go, internal, is_plain_form, no_store},
+    session::{Current, go, internal, is_plain_form, no_store, now},
 };
 
 const FORM: &str = "key_form";
@@ -101,6 +101,7 @@ pub async fn reveal(me: &Current, issued: Issued, regenerated: bool, back: &str)
         key: Some(issued.text.expose_secret().to_owned()),
         api_secret: issued.api_secret.map(|secret| secret.expose_secret().to_owned()),
         regenerated,
+        calls_since: None,
         public_url: me.state.settings.public_url.clone(),
     };
     reveal_once(me, revealed, back).await
@@ -120,6 +121,7 @@ pub async fn reveal_secret(
         key: None,
         api_secret: Some(secret.expose_secret().to_owned()),
         regenerated: false,
+        calls_since: Some(now()),
         public_url: me.state.settings.public_url.clone(),
     };
     reveal_once(me, revealed, back).await

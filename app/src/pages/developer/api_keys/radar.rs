@@ -6,9 +6,9 @@ use leptos::prelude::*;
 use crate::components::TimeText;
 
 #[component]
-pub fn Radar(id: KeyId) -> impl IntoView {
+pub fn Radar(id: KeyId, since: Option<Time>) -> impl IntoView {
     let seen = RwSignal::new(None::<(CallSeen, Time)>);
-    listen(id, seen);
+    listen(id, since, seen);
     let state = move || match seen.with(|seen| seen.as_ref().map(|(call, _)| call.allowed)) {
         None => "radar js-only waiting",
         Some(true) => "radar js-only allowed",
@@ -46,14 +46,15 @@ fn Call(call: CallSeen, now: Time) -> impl IntoView {
 
 /// Hears of the key's calls for as long as the card is open.
 #[cfg(feature = "hydrate")]
-fn listen(id: KeyId, seen: RwSignal<Option<(CallSeen, Time)>>) {
+fn listen(id: KeyId, since: Option<Time>, seen: RwSignal<Option<(CallSeen, Time)>>) {
     use wasm_bindgen::{JsCast, closure::Closure};
     use web_sys::{EventSource, MessageEvent};
 
     type Line = (EventSource, Closure<dyn FnMut(MessageEvent)>);
     let line = StoredValue::new_local(None::<Line>);
     Effect::new(move |_| {
-        let Ok(source) = EventSource::new(&format!("/dashboard/live/keys/{id}/calls")) else { return };
+        let since = since.map(|since| format!("?since={}", since.timestamp_millis())).unwrap_or_default();
+        let Ok(source) = EventSource::new(&format!("/dashboard/live/keys/{id}/calls{since}")) else { return };
         let hear = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             let text = event.data().as_string().unwrap_or_default();
             let Ok(call) = serde_json::from_str::<CallSeen>(&text) else { return };
@@ -84,4 +85,4 @@ fn listen(id: KeyId, seen: RwSignal<Option<(CallSeen, Time)>>) {
 }
 
 #[cfg(not(feature = "hydrate"))]
-fn listen(_: KeyId, _: RwSignal<Option<(CallSeen, Time)>>) {}
+fn listen(_: KeyId, _: Option<Time>, _: RwSignal<Option<(CallSeen, Time)>>) {}

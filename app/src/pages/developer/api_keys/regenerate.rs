@@ -74,6 +74,7 @@ pub fn RegenerateDialog(used: Used, now: Time) -> impl IntoView {
             })}
             <ActionForm action=regenerate attr:id=FORM>
                 <input type="hidden" name="id" value=id.to_string()/>
+                <input type="hidden" name="version" value=key.version/>
                 <input type="hidden" name="back" value=move || page.back().get()/>
                 <RadioCards legend="The old key stops working">{cards}</RadioCards>
             </ActionForm>

@@ -77,7 +77,7 @@ pub fn RevealDialog(revealed: Revealed) -> impl IntoView {
                         </div>
                     })}
                     {has_key.then(|| view! { <Snippets revealed=with_key on_copied=all_copied/> })}
-                    <Radar id/>
+                    <Radar id since=revealed.calls_since/>
                 </div>
             </Dialog>
         </div>

@@ -98,6 +98,7 @@ mod tests {
             key: Some("bnc_live_secret".into()),
             api_secret: Some("bnc_secret_second".into()),
             regenerated: false,
+            calls_since: None,
             public_url: "https://bouncer.acme.example".into(),
         };
         for (label, text) in snippets(&revealed) {
