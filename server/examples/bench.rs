@@ -2,6 +2,7 @@
 //!
 //! - `gate`: nanoseconds of hash, cache hit and decision
 //! - `seed N FILE`: an organization with N keys, their texts written to FILE
+//! - `traffic`: a day of calls with all keys, as the sums that the console reads
 //! - `list`: the list of keys, in milliseconds of the database
 //! - `figures`: how many calls the console would show
 //! - `serve BARE FULL`: a bare axum route and the whole of Bouncer, each on its port, on one thread
@@ -46,6 +47,7 @@ struct Arguments {
 enum What {
     Gate,
     Seed { keys: usize, file: std::path::PathBuf },
+    Traffic,
     List,
     Figures,
     Serve { bare: u16, full: u16 },
@@ -58,6 +60,7 @@ fn main() -> Outcome {
         match arguments.what {
             What::Gate => gate(&database(&arguments.settings)?).await,
             What::Seed { keys, file } => seed(&database(&arguments.settings)?, keys, &file).await,
+            What::Traffic => traffic(&database(&arguments.settings)?).await,
             What::List => list(&database(&arguments.settings)?).await,
             What::Figures => figures(&database(&arguments.settings)?).await,
             What::Serve { bare, full } => serve_both(&arguments.settings, bare, full).await,
@@ -191,6 +194,42 @@ async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<Strin
     Ok(texts)
 }
 
+/// Four keys of five were called in each of the last 24 hours and in each minute of the last one; of those one in thirty
+/// ran into its limit just now, one in fifty was mostly refused, and one in fifty is being rotated.
+async fn traffic(db: &Db) -> Outcome {
+    let (organization, _) = organization(db).await?;
+    sqlx::query(
+        "with busy as (
+             select id, row_number() over (order by id) as n from api_keys where organization_id = $1),
+         buckets as (
+             select 'hour' as grain, b as bucket
+             from generate_series(date_trunc('hour', now()) - interval '23 hours', now(), interval '1 hour') b
+             union all
+             select 'minute', b
+             from generate_series(date_trunc('minute', now()) - interval '59 minutes', now(), interval '1 minute') b),
+         kinds (outcome, status) as (values ('allowed', 200), ('rate_limited', 429), ('ip_not_allowed', 403))
+         insert into usage_rollups (organization_id, key_id, grain, bucket, endpoint, outcome, status, calls, latency_us)
+         select $1, busy.id, grain, bucket, '/api/v1/messages/send', outcome, status, 40, 40000
+         from busy cross join buckets cross join kinds
+         where busy.n % 5 <> 0
+           and (outcome = 'allowed' or outcome = 'rate_limited' and busy.n % 30 = 1 or outcome = 'ip_not_allowed' and busy.n % 50 = 2)
+         on conflict do nothing",
+    )
+    .bind(organization.0)
+    .execute(db.system())
+    .await?;
+    sqlx::query(
+        "insert into api_key_secrets (id, organization_id, key_id, hash, hint, ends_at)
+         select gen_random_uuid(), $1, id, sha256(id::text::bytea), hint, now() + interval '1 day'
+         from (select id, hint, row_number() over (order by id) as n from api_keys where organization_id = $1) k where n % 50 = 3",
+    )
+    .bind(organization.0)
+    .execute(db.system())
+    .await?;
+    sqlx::raw_sql("analyze").execute(db.system()).await?;
+    Ok(())
+}
+
 async fn list(db: &Db) -> Outcome {
     let (organization, _) = organization(db).await?;
     let now = Utc::now();
@@ -211,14 +250,18 @@ async fn list(db: &Db) -> Outcome {
     }
     for (name, filter) in [
         ("search “abc”", KeyFilter { q: "abc".into(), ..KeyFilter::default() }),
-        ("status Active", KeyFilter { status: Some(StatusFilter::Active), ..KeyFilter::default() }),
-        ("status Expiring", KeyFilter { status: Some(StatusFilter::Expiring), ..KeyFilter::default() }),
         (
             "scope key:verify, idle, no expiry",
             KeyFilter { scope: Some(Scope::KeyVerify), idle: true, no_expiry: true, ..KeyFilter::default() },
         ),
+        ("no IP list", KeyFilter { no_ip_list: true, ..KeyFilter::default() }),
+        ("test keys", KeyFilter { environment: Some(Environment::Test), ..KeyFilter::default() }),
     ] {
         cases.push((name.into(), filter));
+    }
+    for status in StatusFilter::ALL {
+        let filter = KeyFilter { status: Some(status), ..KeyFilter::default() };
+        cases.push((format!("status {}", status.label()), filter));
     }
     for (name, filter) in cases {
         let mut times = vec![];

@@ -150,7 +150,13 @@ fn push_sort(query: &mut QueryBuilder<Postgres>, sort: KeySort, now: Time) {
     }
 }
 
-fn push_filter(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: &KeyFilter, now: Time) {
+fn push_filter(
+    query: &mut QueryBuilder<Postgres>,
+    organization: OrgId,
+    filter: &KeyFilter,
+    refused: &Refused,
+    now: Time,
+) {
     query.push(" where k.organization_id = ").push_bind(organization.0);
     match filter.status {
         // Someone who looks for a certain key or state wants it found, revoked or not.
@@ -159,7 +165,7 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: 
         Some(StatusFilter::Revoked) => drop(query.push(" and k.revoked_at is not null")),
         Some(StatusFilter::Expired) => push_state(query, "= 3", now),
         Some(StatusFilter::Disabled) => push_state(query, "= 2", now),
-        Some(working) => push_working(query, organization, working, now),
+        Some(working) => push_working(query, working, refused, now),
     }
     if let Some(hash) = &filter.hash {
         let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
@@ -203,9 +209,57 @@ fn push_idle(query: &mut QueryBuilder<Postgres>, now: Time) {
     query.push("coalesce(k.last_used_at, k.created_at) < ").push_bind(now - TimeDelta::days(IDLE_DAYS[1]));
 }
 
+/// Keys that are refused so much that their badge says it.
+#[derive(Default)]
+struct Refused {
+    /// They ran into their limit just now.
+    limited: Vec<Uuid>,
+    /// Too large a share of their calls was refused in this hour and the last.
+    elevated: Vec<Uuid>,
+}
+
+impl Refused {
+    /// Asked for once, though several statements need it; nothing is asked where the filter has no use for it.
+    async fn load(tx: &mut PgConnection, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Self> {
+        match filter.status {
+            None | Some(StatusFilter::Revoked | StatusFilter::Expired | StatusFilter::Disabled) => {
+                return Ok(Self::default());
+            }
+            Some(_) => {}
+        }
+        let (this_hour, (least, share)) = (hour_of(now), ELEVATED);
+        let limited = sqlx::query_scalar!(
+            "select distinct key_id from usage_rollups
+             where organization_id = $1 and grain = 'minute' and outcome = 'rate_limited' and bucket > $2",
+            organization.0,
+            now - TimeDelta::minutes(LIMITED_MINUTES),
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        // Few keys are refused at all: only of those all calls are summed up.
+        let elevated = sqlx::query_scalar!(
+            "select d.key_id
+             from (select key_id, sum(calls) as calls from usage_rollups
+                   where organization_id = $1 and grain = 'hour' and outcome <> 'allowed' and bucket > $2 and bucket <= $3
+                   group by key_id having sum(calls) >= $4::bigint) d
+             where d.calls >= $5::float8 * (select sum(calls) from usage_rollups
+                                            where organization_id = $1 and key_id = d.key_id and grain = 'hour'
+                                              and bucket > $2 and bucket <= $3)",
+            organization.0,
+            this_hour - TimeDelta::hours(2),
+            this_hour,
+            least,
+            share,
+        )
+        .fetch_all(tx)
+        .await?;
+        Ok(Self { limited, elevated })
+    }
+}
+
 /// Keys that let calls through and whose badge is `wanted`: that reason holds, and none that weighs more. The order is
 /// that of [`ApiKey::status`].
-fn push_working(query: &mut QueryBuilder<Postgres>, organization: OrgId, wanted: StatusFilter, now: Time) {
+fn push_working(query: &mut QueryBuilder<Postgres>, wanted: StatusFilter, refused: &Refused, now: Time) {
     push_state(query, "< 2", now);
     for reason in [
         StatusFilter::RateLimited,
@@ -217,20 +271,10 @@ fn push_working(query: &mut QueryBuilder<Postgres>, organization: OrgId, wanted:
         query.push(if reason == wanted { " and (" } else { " and not (" });
         match reason {
             StatusFilter::RateLimited => {
-                query.push("k.id in (select key_id from usage_rollups where organization_id = ");
-                query
-                    .push_bind(organization.0)
-                    .push(" and grain = 'minute' and outcome = 'rate_limited' and bucket > ");
-                query.push_bind(now - TimeDelta::minutes(LIMITED_MINUTES)).push(")");
+                query.push("k.id = any(").push_bind(refused.limited.clone()).push(")");
             }
             StatusFilter::ElevatedDenials => {
-                let (this_hour, (least, share)) = (hour_of(now), ELEVATED);
-                query.push("k.id in (select key_id from usage_rollups where organization_id = ");
-                query.push_bind(organization.0).push(" and grain = 'hour' and bucket > ");
-                query.push_bind(this_hour - TimeDelta::hours(2)).push(" and bucket <= ").push_bind(this_hour);
-                query.push(" group by key_id having sum(calls) filter (where outcome <> 'allowed') >= ");
-                query.push_bind(least).push(" and sum(calls) filter (where outcome <> 'allowed') >= sum(calls) * ");
-                query.push_bind(share).push("::float8)");
+                query.push("k.id = any(").push_bind(refused.elevated.clone()).push(")");
             }
             StatusFilter::Rotating => {
                 query.push("exists (select from api_key_secrets s where s.key_id = k.id and s.ends_at > ");
@@ -253,13 +297,14 @@ fn push_working(query: &mut QueryBuilder<Postgres>, organization: OrgId, wanted:
 pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<KeyList> {
     let per_page = if PER_PAGE.contains(&filter.per_page) { filter.per_page } else { PER_PAGE[0] };
     let mut tx = db.tenant(organization).await?;
-    let (keys, more, backwards, start) = page(&mut tx, organization, filter, per_page, now).await?;
+    let refused = Refused::load(&mut tx, organization, filter, now).await?;
+    let (keys, more, backwards, start) = page(&mut tx, organization, filter, &refused, per_page, now).await?;
     let shown = keys.len() as i64;
     let ranked = match (&filter.at, &start) {
         (PageAt::First | PageAt::Last, _) | (_, None) => None,
         _ => keys.first(),
     };
-    let (total, before) = count(&mut tx, organization, filter, ranked, now).await?;
+    let (total, before) = count(&mut tx, organization, filter, &refused, ranked, now).await?;
     let first_number = match (&filter.at, &start) {
         (PageAt::Last, Some(())) => total - shown + 1,
         _ => before + 1,
@@ -312,6 +357,7 @@ async fn page(
     tx: &mut PgConnection,
     organization: OrgId,
     filter: &KeyFilter,
+    refused: &Refused,
     per_page: u32,
     now: Time,
 ) -> Result<Page> {
@@ -330,7 +376,7 @@ async fn page(
     query.push(COLUMNS).push(", page.sort_value::text as sort_value from (select k.id, ");
     push_sort(&mut query, filter.sort, now);
     query.push(" as sort_value from api_keys k");
-    push_filter(&mut query, organization, filter, now);
+    push_filter(&mut query, organization, filter, refused, now);
     let known_start = cursor.is_some() || filter.at == PageAt::Last;
     if let Some(Cursor(value, id)) = cursor {
         query.push(" and (");
@@ -371,6 +417,7 @@ async fn count(
     tx: &mut PgConnection,
     organization: OrgId,
     filter: &KeyFilter,
+    refused: &Refused,
     key: Option<&(ApiKey, Option<String>)>,
     now: Time,
 ) -> Result<(i64, i64)> {
@@ -386,7 +433,7 @@ async fn count(
         None => drop(query.push("0::bigint")),
     }
     query.push(" from api_keys k");
-    push_filter(&mut query, organization, filter, now);
+    push_filter(&mut query, organization, filter, refused, now);
     Ok(query.build_query_as().fetch_one(tx).await?)
 }
 
@@ -459,12 +506,13 @@ async fn complete(
 
 /// All keys that match, in the order of the list.
 pub async fn matching(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Vec<KeyId>> {
+    let mut tx = db.tenant(organization).await?;
+    let refused = Refused::load(&mut tx, organization, filter, now).await?;
     let mut query = QueryBuilder::new("select k.id from api_keys k");
-    push_filter(&mut query, organization, filter, now);
+    push_filter(&mut query, organization, filter, &refused, now);
     query.push(" order by ");
     push_sort(&mut query, filter.sort, now);
     query.push(if filter.descending { " desc, k.id desc" } else { " asc, k.id asc" });
-    let mut tx = db.tenant(organization).await?;
     let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await?;
     Ok(ids.into_iter().map(KeyId).collect())
 }
@@ -1156,6 +1204,6 @@ pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(Ke
     let filter =
         KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };
     let mut tx = db.tenant(organization).await?;
-    let (keys, ..) = page(&mut tx, organization, &filter, 8, Utc::now()).await?;
+    let (keys, ..) = page(&mut tx, organization, &filter, &Refused::default(), 8, Utc::now()).await?;
     Ok(keys.into_iter().map(|(key, _)| (key.id, key.name, key.hint)).collect())
 }
