@@ -4,13 +4,13 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use chrono::{Duration, Utc};
 use common::{World, form};
 use domain::{
     Error,
-    gate::cache::KeyCache,
+    gate::cache::{KeyCache, STALE_FOR},
     ids::KeyId,
     keys::{
         Environment, KeyFilter, KeyForm, KeyHash, KeySort, Overlap, PageAt, Scope, StatusFilter, StatusKind, store,
@@ -378,6 +378,37 @@ async fn the_cache_forgets_what_changed(pool: PgPool) {
     assert!(cache.peek(&hash).is_none());
     assert!(cache.find(&hash).await.unwrap().is_some());
     assert!(matches!(cache.find(&KeyHash::of("nobody's")).await, Err(Error::Unavailable)));
+}
+
+/// While the database is away a known key works for ten minutes after it was last known to be true, and not longer.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn known_keys_work_without_the_database_up_to_a_stated_time(pool: PgPool) {
+    const JUST: std::time::Duration = std::time::Duration::from_millis(1);
+    let world = World::new(&pool).await;
+    let hash = hash(&world.key("Shop").await);
+    let cache = KeyCache::new(world.db.clone(), Uuid::now_v7(), 100);
+    cache.set_listening(true);
+    let asked = Instant::now();
+    assert!(cache.find(&hash).await.unwrap().is_some());
+    let answered = Instant::now();
+    world.db.close().await;
+    assert_eq!(STALE_FOR.as_secs(), 600, "as the README says");
+    assert!(cache.find_at(&hash, asked + STALE_FOR - JUST).await.unwrap().is_some());
+    assert!(matches!(cache.find_at(&hash, answered + STALE_FOR).await, Err(Error::Unavailable)));
+
+    // The silence of a connection that would have told of a change confirms it, too.
+    tokio::time::sleep(2 * JUST).await;
+    let silent = Instant::now();
+    cache.heard();
+    let heard = Instant::now();
+    assert!(cache.find_at(&hash, answered + STALE_FOR).await.unwrap().is_some());
+    assert!(cache.find_at(&hash, silent + STALE_FOR - JUST).await.unwrap().is_some());
+    assert!(matches!(cache.find_at(&hash, heard + STALE_FOR).await, Err(Error::Unavailable)));
+
+    // Not if changes may have been missed before.
+    cache.invalidate_all();
+    assert!(cache.find_at(&hash, asked + STALE_FOR - JUST).await.unwrap().is_some());
+    assert!(matches!(cache.find_at(&hash, answered + STALE_FOR).await, Err(Error::Unavailable)));
 }
 
 /// The gate keeps the name with each key, and no key changes with it.

@@ -20,7 +20,7 @@ use domain::{
         queue::{self, PausedBy},
         store::{self, Accepted, NewMessage, Refusal, Reply},
     },
-    throttle::SplitMix,
+    throttle::{Random, SplitMix},
 };
 use serde_json::Value;
 use sqlx::PgPool;
@@ -102,6 +102,11 @@ impl Desk {
             Ok(Reply::Accepted(accepted)) => accepted,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Of what waits, in the order of its acceptance: when it may leave, and how far it stays from what leaves before it.
+    async fn slots_and_gaps(&self) -> Vec<(DateTime<Utc>, i32)> {
+        sqlx::query_as("select due, gap_ms from outbox order by seq").fetch_all(self.db.system()).await.unwrap()
     }
 
     async fn scalar<T>(&self, query: &'static str) -> T
@@ -224,6 +229,58 @@ async fn only_live_messages_of_ordinary_accounts_are_paced(pool: PgPool) {
     let first = desk.accepted(person("60123456703"), 200).await.expected_send_at.unwrap();
     let second = desk.accepted(person("60123456704"), 200).await.expected_send_at.unwrap();
     assert!(second - first >= TimeDelta::seconds(3));
+}
+
+/// The gaps of accepted messages are exactly those that the generator draws: one draw for each, none for what is refused,
+/// and none again when slots become free.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn gaps_are_drawn_once_for_each_accepted_message(pool: PgPool) {
+    let desk = Desk::new(&pool).await;
+    let waha = desk.instance("waha").await;
+    let key = desk.key("Paced", |form| {
+        form.throttle_mode = "smart".into();
+        form.batch_size = "4".into();
+        form.max_queue = "6".into();
+    });
+    let key = key.await;
+    let (mut random, mut expected) = (SplitMix(41), SplitMix(41));
+    let mut accept = async |count: usize, seconds: i64| {
+        let batch: Vec<_> = (0..count).map(|n| desk.message(key, waha, &format!("6012345678{n}"))).collect();
+        store::accept(&desk.db, &batch, at(seconds), &mut random).await.unwrap()
+    };
+    let cancel = async |reply: &Result<Reply, Refusal>| {
+        store::cancel_by(&desk.db, &desk.world.owner, accepted(reply).id.unwrap(), at(1)).await.unwrap();
+    };
+    let mut gap = |pause_s: i32| i32::try_from(expected.draw(3_000, 8_000)).unwrap() + 1_000 * pause_s;
+    let after = |(slot, _): (DateTime<Utc>, i32), gap: i32| (slot + TimeDelta::milliseconds(gap.into()), gap);
+
+    // Two more than may wait. The first of a rested instance leaves at once, its gap is for what is sent before it.
+    let replies = accept(8, 0).await;
+    assert!(replies[6..].iter().all(|reply| matches!(reply, Err(Refusal::QueueFull { .. }))), "{replies:?}");
+    let mut line = vec![(at(0), gap(0))];
+    for pause_s in [0, 0, 0, 60, 0] {
+        line.push(after(line[line.len() - 1], gap(pause_s)));
+    }
+    assert_eq!(desk.slots_and_gaps().await, line);
+
+    // A slot in the middle that becomes free moves nobody; the last one is taken anew, with a gap of its own.
+    cancel(&replies[2]).await;
+    cancel(&replies[5]).await;
+    line.remove(5);
+    let second = [accept(1, 1).await, accept(1, 1).await].concat();
+    for pause_s in [0, 0] {
+        line.push(after(line[line.len() - 1], gap(pause_s)));
+    }
+    line.remove(2);
+    assert_eq!(desk.slots_and_gaps().await, line);
+
+    // Nothing waits and nothing was sent: the instance is rested again.
+    for reply in replies[..5].iter().chain(&second).filter(|reply| **reply != replies[2]) {
+        cancel(reply).await;
+    }
+    accept(1, 2).await;
+    assert_eq!(desk.slots_and_gaps().await, [(at(2), gap(0))]);
+    assert_eq!(random.0, expected.0, "as often as one message was accepted, and not more");
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

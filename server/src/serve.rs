@@ -176,7 +176,8 @@ async fn readyz(State(state): State<AppState>) -> Response {
     }
 }
 
-fn metrics_router(handle: PrometheusHandle) -> Router {
+/// Everything that is served on the address of the metrics.
+pub fn metrics_router(handle: PrometheusHandle) -> Router {
     Router::new().route(
         "/metrics",
         get(async move || {

@@ -215,7 +215,14 @@ impl KeyCache {
     /// # Errors
     /// `Unavailable` when the database cannot be asked and the key was not confirmed in the last [`STALE_FOR`].
     pub async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<Entry>>> {
-        let now = Instant::now();
+        self.find_at(hash, Instant::now()).await
+    }
+
+    /// The same for those who know what time it is.
+    ///
+    /// # Errors
+    /// As [`KeyCache::find`].
+    pub async fn find_at(&self, hash: &KeyHash, now: Instant) -> Result<Option<Arc<Entry>>> {
         if let Some(entry) = self.peek_at(hash, now) {
             return Ok(Some(entry));
         }

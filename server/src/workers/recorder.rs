@@ -350,3 +350,57 @@ pub async fn share_windows(state: AppState) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        ids::{OrgId, RequestId, SecretId},
+        usage::ALLOWED,
+    };
+
+    use super::*;
+    use crate::telemetry;
+
+    /// Rows that could not be written find their places taken by newer ones.
+    #[tokio::test]
+    async fn what_makes_room_for_older_rows_is_counted() {
+        let metrics = telemetry::metrics().expect("nothing else counts in the process of this test");
+        let recorder = Recorder::new(Db::open("postgres://nobody@127.0.0.1:1/none".parse().expect("address"), 1));
+        let owner = Some((OrgId::new(), KeyId::new(), SecretId::new()));
+        let push = |rows: usize| {
+            for _ in 0..rows {
+                let row = RequestRow {
+                    id: RequestId::new(),
+                    at: Utc::now(),
+                    owner,
+                    method: "GET",
+                    endpoint: "/api/v1/me",
+                    status: 200,
+                    outcome: ALLOWED,
+                    scope: None,
+                    ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                    user_agent: "".into(),
+                    latency_us: 1,
+                };
+                recorder.push(&row, false);
+            }
+        };
+        let dropped = || {
+            let name = "bouncer_request_rows_dropped_total{reason=\"buffer_full\"} ";
+            let text = metrics.render();
+            text.lines().find_map(|line| line.strip_prefix(name)).expect("counted").parse::<usize>().expect("a number")
+        };
+
+        push(CAPACITY);
+        let oldest = recorder.waiting().next_batch().expect("a full batch");
+        let second = recorder.waiting().next_batch().expect("a full batch");
+        // While these are being written: a full batch, and another of which one is missing.
+        push(2 * BATCH - 1);
+        recorder.put_back(second);
+        assert_eq!((recorder.len(), dropped()), (CAPACITY, BATCH - 1), "the unfinished batch makes room first");
+        recorder.put_back(oldest);
+        assert_eq!((recorder.len(), dropped()), (CAPACITY, 2 * BATCH - 1), "and then the newest of the full ones");
+        push(1);
+        assert_eq!((recorder.len(), dropped()), (CAPACITY, 2 * BATCH));
+    }
+}

@@ -24,7 +24,7 @@ const INTEGRATIONS: &str = "/dashboard/developer/integrations";
 
 impl World {
     /// Sends a form as script does.
-    async fn ask(&self, endpoint: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn ask(&self, endpoint: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
         let escape = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
         let body: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
         let request = Request::post(format!("/_fn/{endpoint}"))

@@ -12,6 +12,7 @@ mod fuzz;
 mod headers;
 mod inbound;
 mod instances;
+mod logs;
 mod messages;
 mod mocks;
 mod net;

@@ -245,9 +245,28 @@ impl Bouncer {
         _ = self.child.wait();
     }
 
-    /// Asks it to stop, and waits until it has: it must end by itself and say that all is well.
-    pub async fn terminate_only(&mut self) {
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
         signal("TERM", &self.child.id().to_string());
+    }
+
+    /// Waits until it takes no new connections.
+    pub async fn until_closed(&self) {
+        let begun = Instant::now();
+        while crate::clients::status(&format!("{}/healthz", self.url())).await.is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it still takes new calls");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn terminate_only(&mut self) {
+        self.ask_to_stop();
+        self.until_ended().await;
+    }
+
+    /// It must end by itself and say that all is well.
+    pub async fn until_ended(&mut self) {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

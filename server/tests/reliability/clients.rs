@@ -29,6 +29,7 @@ struct Shared {
     most: usize,
     accepted: Mutex<Vec<MessageId>>,
     refused: Mutex<Vec<u16>>,
+    replayed: AtomicUsize,
 }
 
 /// What the clients did.
@@ -37,6 +38,8 @@ pub struct Done {
     pub calls: usize,
     pub accepted: Vec<MessageId>,
     refused: Vec<u16>,
+    /// Calls that had been done before they were repeated: the answer to them was lost.
+    pub replayed: usize,
 }
 
 impl Done {
@@ -46,6 +49,7 @@ impl Done {
             calls: self.calls + other.calls,
             accepted: self.accepted.iter().chain(&other.accepted).copied().collect(),
             refused: self.refused.iter().chain(&other.refused).copied().collect(),
+            replayed: self.replayed + other.replayed,
         }
     }
 
@@ -91,6 +95,7 @@ impl Clients {
             most,
             accepted: Mutex::default(),
             refused: Mutex::default(),
+            replayed: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
@@ -114,6 +119,7 @@ impl Clients {
             calls: self.shared.calls.load(Relaxed).min(self.shared.most),
             accepted: std::mem::take(&mut *self.shared.accepted.lock().unwrap()),
             refused: std::mem::take(&mut *self.shared.refused.lock().unwrap()),
+            replayed: self.shared.replayed.load(Relaxed),
         }
     }
 }
@@ -125,12 +131,41 @@ async fn client(shared: Arc<Shared>, urls: Vec<String>, key: Key, instance: Inst
         if number >= shared.most {
             return;
         }
-        let body = json!({ "instanceId": instance, "to": format!("+60{}", 100_000_000 + number), "message": "Hello" });
+        let body = message(instance, number);
         let once = Uuid::now_v7().to_string();
         let id = until_accepted(&shared, &http, &urls[number % urls.len()], &key, &once, &body).await;
         shared.accepted.lock().unwrap().push(id);
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
+}
+
+/// What is sent; each number is another recipient.
+fn message(instance: InstanceId, number: usize) -> Value {
+    json!({ "instanceId": instance, "to": format!("+60{}", 100_000_000 + number), "message": "Hello" })
+}
+
+fn sending(http: &reqwest::Client, url: &str, key: &Key, body: &Value) -> reqwest::RequestBuilder {
+    http.post(format!("{url}/api/v1/messages/send"))
+        .header("authorization", format!("Bearer {}", key.text))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+}
+
+/// One message, sent once: the status of a whole answer.
+pub async fn send_once(url: String, key: Key, instance: InstanceId) -> reqwest::Result<u16> {
+    answered(sending(&http(), &url, &key, &message(instance, 0))).await
+}
+
+/// The key's messages, asked for once: the status of a whole answer.
+pub async fn list_once(url: String, key: Key) -> reqwest::Result<u16> {
+    answered(http().get(format!("{url}/api/v1/messages")).header("x-api-key", &key.text)).await
+}
+
+async fn answered(call: reqwest::RequestBuilder) -> reqwest::Result<u16> {
+    let answer = call.send().await?;
+    let status = answer.status().as_u16();
+    answer.bytes().await?;
+    Ok(status)
 }
 
 /// The same call again and again, until it is accepted.
@@ -143,28 +178,25 @@ async fn until_accepted(
     body: &Value,
 ) -> MessageId {
     loop {
-        let call = http
-            .post(format!("{url}/api/v1/messages/send"))
-            .header("authorization", format!("Bearer {}", key.text))
-            .header("content-type", "application/json")
-            .header("idempotency-key", once)
-            .body(body.to_string());
+        let call = sending(http, url, key, body).header("idempotency-key", once);
         // An answer may be cut in the middle, too: then it is no answer.
         let answer = match call.send().await {
             Ok(answer) => {
                 let status = answer.status().as_u16();
-                answer.text().await.ok().map(|text| (status, text))
+                let replayed = answer.headers().contains_key("idempotent-replayed");
+                answer.text().await.ok().map(|text| (status, replayed, text))
             }
             Err(_) => None,
         };
         match answer {
-            Some((202, text)) => {
+            Some((202, replayed, text)) => {
+                shared.replayed.fetch_add(usize::from(replayed), Relaxed);
                 let answer: Value = serde_json::from_str(&text).unwrap();
                 return answer["id"].as_str().unwrap().parse().unwrap();
             }
             // Stopped or without a database, busy with the same call, or full.
-            Some((status @ (409 | 429 | 500..), _)) => shared.refused.lock().unwrap().push(status),
-            Some((status, text)) => panic!("{status}: {text}"),
+            Some((status @ (409 | 429 | 500..), ..)) => shared.refused.lock().unwrap().push(status),
+            Some((status, _, text)) => panic!("{status}: {text}"),
             None => {}
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
