@@ -255,7 +255,8 @@ pub(super) struct UpdateWebhook {
     #[schema(max_length = 500)]
     description: Option<String>,
     environment: Option<WebhookEnvironment>,
-    /// All headers to send along, in place of the present ones; a value of null stays as it is.
+    /// All headers to send along, in place of the present ones; a value of null stays as it is, unless the address
+    /// leads to another server.
     #[schema(value_type = Option<Object>, additional_properties)]
     headers: Option<Value>,
     #[schema(minimum = 1, maximum = 100)]
@@ -502,6 +503,9 @@ pub(super) async fn get(
 /// Change a webhook endpoint
 ///
 /// What is left out stays. `disabled` disables it or enables it again.
+///
+/// With another scheme, host or port in the address the values of all headers must be given again: they were meant for
+/// the old server.
 #[utoipa::path(
     patch,
     path = "/webhooks/{id}",

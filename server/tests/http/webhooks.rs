@@ -241,6 +241,41 @@ async fn an_endpoint_lives_and_ends(_: PgPoolOptions, options: PgConnectOptions)
     assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.problem(), "not_found");
 }
 
+/// Values of headers are never shown, and cannot be had by having them sent elsewhere either.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn another_server_needs_the_headers_again(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let ((shop, address), (evil, elsewhere)) = (Sink::start().await, Sink::start().await);
+    let (id, _) = world.hook(&key, address, json!({"headers": {"X-Token": "hush", "X-Shop": "graz"}})).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let patch = async |body: Value| world.call(Method::PATCH, &path, &key, body).await;
+    let evil_url = format!("http://{elsewhere}/hook");
+    let again = |name: &str| format!("headers.{name}: The address has changed: give the value again.");
+    for url in ["url", "target_url"] {
+        let refused = patch(json!({ url: evil_url })).await;
+        assert_eq!((refused.status.as_u16(), errors(&refused)), (422, vec![again("X-Shop"), again("X-Token")]));
+    }
+    let refused = patch(json!({"url": evil_url, "headers": {"X-Shop": "wien", "X-Token": null}})).await;
+    assert_eq!(errors(&refused), [again("X-Token")]);
+    world.emit("message.sent", 1).await;
+    assert_eq!(shop.gets(1).await[0].headers["x-token"], "hush");
+
+    // Another path is the same server; another server gets what is given for it.
+    assert_eq!(patch(json!({"url": format!("http://{address}/other")})).await.status, 200);
+    let moved = patch(json!({"url": evil_url, "headers": {"X-Token": "other"}})).await;
+    assert_eq!((moved.status.as_u16(), &moved.json()["headers"]), (200, &json!(["X-Token"])), "{}", moved.text());
+    eventually("the other server hears", async || {
+        world.emit("message.sent", 1).await;
+        !evil.got().is_empty()
+    })
+    .await;
+    for got in evil.got() {
+        assert_eq!((&got.headers["x-token"], got.headers.get("x-shop")), (&"other".parse().unwrap(), None));
+    }
+    world.finish().await;
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn what_is_wrong_is_named(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
