@@ -329,9 +329,9 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     let mut edit = EndpointDraft::of(&rotated);
     edit.headers = Some(vec![("X-Token".into(), None), ("X-New".into(), Some("ghi".into()))]);
     let edit = edit.parse(Some(&rotated)).ok().unwrap();
-    store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit.clone()).await.unwrap();
+    store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, rotated.version, edit.clone()).await.unwrap();
     assert_eq!(shown(&target().await), "X-New: ghi, X-Token: shop-abc");
-    let stale = store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit).await;
+    let stale = store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, rotated.version, edit).await;
     assert!(matches!(stale, Err(Error::Conflict(_))));
     let audit = domain::audit::store::of_subject(&scene.db, scene.acme, &id.to_string()).await.unwrap();
     let told = serde_json::to_string(&audit).unwrap();
@@ -466,7 +466,7 @@ async fn others_and_viewers_change_nothing(_: PgPoolOptions, options: PgConnectO
     for (who, only) in [(eve, None), (&scene.actor(), Some(Environment::Test))] {
         let organization = who.organization_id;
         not_found(store::get(db, organization, only, id).await.map(drop));
-        not_found(store::edit(db, sealer, who, only, id, None, new(&["*"], None)).await.map(drop));
+        not_found(store::edit(db, sealer, who, only, id, 1, new(&["*"], None)).await.map(drop));
         not_found(store::set_enabled(db, who, only, id, false).await.map(drop));
         not_found(store::rotate_secret(db, sealer, who, only, id).await.map(drop));
         not_found(store::send_test(db, who, only, None, id).await.map(drop));
@@ -479,7 +479,7 @@ async fn others_and_viewers_change_nothing(_: PgPoolOptions, options: PgConnectO
     let viewer = &actor(scene.acme, Some(Role::Viewer));
     let forbidden = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Forbidden(_))), "{result:?}");
     forbidden(store::create(db, sealer, viewer, None, new(&["*"], None), None).await.map(drop));
-    forbidden(store::edit(db, sealer, viewer, None, id, None, new(&["*"], None)).await.map(drop));
+    forbidden(store::edit(db, sealer, viewer, None, id, 1, new(&["*"], None)).await.map(drop));
     forbidden(store::set_enabled(db, viewer, None, id, false).await.map(drop));
     forbidden(store::rotate_secret(db, sealer, viewer, None, id).await.map(drop));
     forbidden(store::send_test(db, viewer, None, None, id).await.map(drop));

@@ -330,14 +330,14 @@ pub async fn edit(
     actor: &Actor,
     only: Option<Environment>,
     id: EndpointId,
-    version: Option<i32>,
+    version: i32,
     new: NewEndpoint,
 ) -> Result<Endpoint> {
     may_manage(actor)?;
     let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     let old = lock(&mut tx, organization, only, id).await?;
-    if version.is_some_and(|version| version != old.version) {
+    if version != old.version {
         return Err(Error::Conflict("Somebody else changed this endpoint meanwhile. Look at it again.".into()));
     }
     let stored =

@@ -276,6 +276,45 @@ async fn another_server_needs_the_headers_again(_: PgPoolOptions, options: PgCon
     world.finish().await;
 }
 
+/// Two calls that change different fields at the same moment: what is answered with 200 holds.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn no_change_is_lost_to_another(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = quiet(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (id, _) = world.hook(&key, "127.0.0.1:9".parse().unwrap(), json!({})).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let patch = async |body: Value| world.call(Method::PATCH, &path, &key, body).await;
+    // Both have read the endpoint before either may write.
+    let mut tx = world.db.system().begin().await.unwrap();
+    sqlx::query("select from webhook_endpoints for update").execute(&mut *tx).await.unwrap();
+    let release = async {
+        eventually("both wait for the row", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(world.db.system())
+            .await
+            .unwrap();
+            waiting == 2
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (shop, slow, ()) =
+        tokio::join!(patch(json!({"description": "Shop"})), patch(json!({"concurrency": 3})), release);
+    let (done, refused) = if shop.status == 200 { (shop, slow) } else { (slow, shop) };
+    assert_eq!((done.status.as_u16(), refused.problem()), (200, "conflict".to_owned()), "{}", done.text());
+    let answered = done.json();
+    let now = world.webhook(&key, id).await;
+    for field in ["description", "concurrency"] {
+        assert_eq!(now[field], answered[field], "{field}");
+    }
+    // Asked for again, both hold.
+    assert_eq!(patch(json!({"description": "Shop"})).await.status, 200);
+    let both = patch(json!({"concurrency": 3})).await.json();
+    assert_eq!((&both["description"], &both["concurrency"]), (&json!("Shop"), &json!(3)));
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn what_is_wrong_is_named(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
