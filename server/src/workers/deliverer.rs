@@ -5,12 +5,13 @@
 //! something is due; a look at the database each second finds what was not heard. Attempts are written down in
 //! batches by one [`writer`].
 //!
-//! All lanes share two numbers of places, and those of one organization a third. Every request takes one of [`PLACES`]; further attempts, and those of
-//! endpoints that do not answer, also take one of half as many: there is always room for first attempts.
+//! A request takes one of its organization's [`TENANT_PLACES`], then one of all [`PLACES`]. Further attempts, and those of
+//! endpoints that do not answer, have no more than half of either: there is always room for first attempts.
 
 mod attempt;
 pub mod bell;
 mod lane;
+mod places;
 mod writer;
 
 use std::{
@@ -28,13 +29,14 @@ use domain::{
     },
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::{Instant, interval},
 };
 
 use crate::state::AppState;
 use lane::Lane;
+use places::Places;
 
 /// Requests at once.
 const PLACES: usize = 512;
@@ -52,9 +54,7 @@ const RESEND_PAUSE: Duration = Duration::from_millis(100);
 /// What all lanes share.
 struct Shared {
     state: AppState,
-    places: Arc<Semaphore>,
-    /// For further attempts, and for endpoints that do not answer.
-    late_places: Arc<Semaphore>,
+    places: Places,
     results: mpsc::Sender<writer::Line>,
     /// Until when the leases are known to hold.
     trusted_until: watch::Sender<Instant>,
@@ -74,8 +74,7 @@ pub async fn run(state: AppState) {
     let writer = tokio::spawn(writer::run(state.clone(), lines));
     let shared = Arc::new(Shared {
         state: state.clone(),
-        places: Arc::new(Semaphore::new(PLACES)),
-        late_places: Arc::new(Semaphore::new(PLACES / 2)),
+        places: Places::new(PLACES),
         results,
         trusted_until: watch::Sender::new(Instant::now()),
     });
@@ -100,7 +99,7 @@ struct Dispatcher {
     shared: Arc<Shared>,
     handles: HashMap<EndpointId, Handle>,
     /// Places of organizations that have lanes.
-    tenants: HashMap<OrgId, Weak<Semaphore>>,
+    tenants: HashMap<OrgId, Weak<Places>>,
     lanes: JoinSet<EndpointId>,
     /// Endpoints that are, or were a moment ago, another server's.
     foreign: HashMap<EndpointId, Instant>,
@@ -204,12 +203,12 @@ impl Dispatcher {
         });
     }
 
-    fn tenant_places(&mut self, organization: OrgId) -> Arc<Semaphore> {
+    fn tenant_places(&mut self, organization: OrgId) -> Arc<Places> {
         self.tenants.retain(|_, places| places.strong_count() > 0);
         if let Some(places) = self.tenants.get(&organization).and_then(Weak::upgrade) {
             return places;
         }
-        let places = Arc::new(Semaphore::new(TENANT_PLACES));
+        let places = Arc::new(Places::new(TENANT_PLACES));
         self.tenants.insert(organization, Arc::downgrade(&places));
         places
     }

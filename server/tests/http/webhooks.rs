@@ -608,6 +608,73 @@ async fn an_organization_that_hangs_delays_no_other(_: PgPoolOptions, options: P
     // The workers are not waited for: they would wait for the hanging attempts.
 }
 
+impl World {
+    /// An organization with so many retries due as can be under way, 200: the first attempts of four endpoints have
+    /// failed. Its other endpoint hears of `instance.status` and has nothing to do.
+    async fn with_retries(&self, name: &str, hanging: SocketAddr, other: SocketAddr) -> OrgId {
+        let organization = OrgId::new();
+        sqlx::query("insert into organizations (id, name) values ($1, $2)")
+            .bind(organization.0)
+            .bind(name)
+            .execute(self.db.system())
+            .await
+            .unwrap();
+        let key = self.key_with(organization, name, ALL, |_| {}).await;
+        for _ in 0..4 {
+            self.hook(&key, hanging, json!({"events": ["message.*"], "concurrency": 100})).await;
+        }
+        self.hook(&key, other, json!({"events": ["instance.status"]})).await;
+        self.emit_for(organization, "message.sent", 60).await;
+        sqlx::query("update deliveries set attempt = 1 where organization_id = $1")
+            .bind(organization.0)
+            .execute(self.db.system())
+            .await
+            .unwrap();
+        organization
+    }
+}
+
+/// However many retries of an organization hang: half of its places is left for first attempts.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn retries_that_hang_delay_no_first_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let ((hanging, hangs), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    hanging.pause(Duration::from_secs(60));
+    let organization = world.with_retries("Acme Too", hangs, answers).await;
+    world.workers = workers::start(&world.state);
+    hanging.gets(64).await;
+    let begun = Instant::now();
+    for _ in 0..5 {
+        world.emit_for(organization, "instance.status", 40).await;
+    }
+    quick.gets(200).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 64, "half of 128, although 200 may at once");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+/// Nor do those of many organizations together.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn retries_of_all_delay_no_first_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let ((hanging, hangs), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    hanging.pause(Duration::from_secs(60));
+    let mut organizations = Vec::new();
+    for n in 0..6 {
+        organizations.push(world.with_retries(&format!("Number {n}"), hangs, answers).await);
+    }
+    world.workers = workers::start(&world.state);
+    hanging.gets(256).await;
+    let begun = Instant::now();
+    for organization in organizations {
+        world.emit_for(organization, "instance.status", 40).await;
+    }
+    quick.gets(240).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 256, "half of 512, although 384 may at once");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn its_own_limits_hold(_: PgPoolOptions, options: PgConnectOptions) {
     let mut world = world(options).await;
