@@ -51,9 +51,23 @@ const TIDY: Duration = Duration::from_secs(600);
 /// Steps of resend jobs follow each other at this distance, so that they leave room for the deliveries themselves.
 const RESEND_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an endpoint may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the look-up of its name to the last byte of its answer.
+    pub answer: Duration,
+    /// A failure that took this long has held its place for nothing.
+    pub slow: Duration,
+}
+
+impl Patience {
+    pub const USUAL: Self = Self { answer: Duration::from_secs(15), slow: Duration::from_secs(5) };
+}
+
 /// What all lanes share.
 struct Shared {
     state: AppState,
+    patience: Patience,
     places: Places,
     results: mpsc::Sender<writer::Line>,
     /// Until when the leases are known to hold.
@@ -69,11 +83,12 @@ struct Handle {
 }
 
 /// Delivers until the state is stopped; then attempts under way finish and what was not begun is put back.
-pub async fn run(state: AppState) {
+pub async fn run(state: AppState, patience: Patience) {
     let (results, lines) = mpsc::channel(writer::CAPACITY);
     let writer = tokio::spawn(writer::run(state.clone(), lines));
     let shared = Arc::new(Shared {
         state: state.clone(),
+        patience,
         places: Places::new(PLACES),
         results,
         trusted_until: watch::Sender::new(Instant::now()),

@@ -29,7 +29,11 @@ use domain::{
 };
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
-use server::workers;
+use server::workers::{
+    self,
+    deliverer::{self, Patience},
+    listener,
+};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use standardwebhooks::Webhook;
 
@@ -580,6 +584,58 @@ async fn one_that_hangs_delays_nobody(_: PgPoolOptions, options: PgConnectOption
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(hanging.0.most.load(Ordering::SeqCst), 10, "no more than its own places");
     // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+/// An endpoint that never answers: the attempt ends, is written down and made again later; the endpoint gets half as
+/// many requests at once, and nobody else notices.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn silence_ends_an_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let patience = Patience { answer: Duration::from_secs(1), slow: Duration::from_millis(500) };
+    world.workers.spawn(listener::run(world.state.clone()));
+    world.workers.spawn(deliverer::run(world.state.clone(), patience));
+    let key = world.key("hooks", ALL).await;
+    let ((silent, says_nothing), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    silent.pause(Duration::from_secs(60));
+    let (id, _) = world.hook(&key, says_nothing, json!({"events": ["message.*"], "concurrency": 8})).await;
+    world.hook(&key, answers, json!({})).await;
+    world.emit("message.sent", 1).await;
+    silent.gets(1).await;
+    eventually("the attempt is written down", async || {
+        world.webhook(&key, id).await["lastError"] == "There was no whole answer within 1 s."
+    })
+    .await;
+    let delivery = world.delivered(&key, id, "pending").await;
+    let attempt = &delivery["attemptLog"][0];
+    assert_eq!(
+        (&attempt["status"], &attempt["error"]),
+        (&Value::Null, &json!("There was no whole answer within 1 s."))
+    );
+    assert!((1_000..2_000).contains(&attempt["durationMs"].as_u64().unwrap()), "{attempt}");
+    let time = |name: &str| delivery[name].as_str().unwrap().parse::<chrono::DateTime<Utc>>().unwrap();
+    // The time-out, then 5 s, give or take a fifth.
+    let wait = (time("nextAttemptAt") - time("lastAttemptAt")).num_milliseconds();
+    assert!((5_000..8_000).contains(&wait), "{wait} ms");
+
+    // Four of the eight, and the fifth when one of them has ended.
+    world.emit("message.read", 5).await;
+    quick.gets(6).await;
+    let got = silent.gets(6).await;
+    assert!(got[5].at - got[1].at >= Duration::from_millis(900), "{:?}", got[5].at - got[1].at);
+    assert!(got[4].at - got[1].at < Duration::from_millis(900), "{:?}", got[4].at - got[1].at);
+    assert!(quick.got()[5].at < got[5].at, "the other one was not kept waiting");
+
+    // Once it speaks again it gets everything.
+    silent.pause(Duration::ZERO);
+    eventually("all are delivered", async || {
+        sqlx::query("update deliveries set due = now() where status = 'pending' and attempt > 0")
+            .execute(world.db.system())
+            .await
+            .unwrap();
+        world.deliveries(&key, id).await.iter().all(|delivery| delivery["status"] == "succeeded")
+    })
+    .await;
+    world.finish().await;
 }
 
 /// However many endpoints an organization has that hang: it takes no more than its share of the places.

@@ -361,7 +361,7 @@ async fn one(
         }
         return Ended { retry, effect: Effect::None };
     };
-    let (done, effect) = attempt(&shared.state.net.webhooks, &target, &delivery).await;
+    let (done, effect) = attempt(&shared.state.net.webhooks, shared.patience, &target, &delivery).await;
     unwritten.fetch_add(1, Ordering::Release);
     if shared.results.send(Line { done, unwritten }).await.is_err() {
         tracing::error!("nobody writes down attempts any more");
