@@ -383,10 +383,10 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
         ["deliveries 3", &format!("endpoint {url}"), "status succeeded", "event message.*", "answered with 2xx"]
     );
     assert!(matches!(resend::start(db, actor, &filter).await, Err(Error::Conflict(_))), "one at a time");
-    assert!(resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), Some(job.id));
     let job = resend::job(db, scene.acme, None, job.id).await.unwrap();
     assert_eq!((job.done, job.finished_at.is_some()), (3, true));
-    assert!(!resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), None);
     assert_eq!(scene.statuses(id).await, ["pending 2", "pending 1", "pending 1"]);
     assert_eq!(scene.statuses(quiet).await, ["pending 0"]);
 
@@ -396,7 +396,7 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     assert_eq!(job.total, 4);
     let job = resend::cancel(db, actor, None, job.id).await.unwrap();
     assert!(job.cancelled_at.is_some());
-    assert!(!resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), None);
     assert!(resend::cancel(db, actor, None, job.id).await.unwrap().cancelled_at.is_some());
     let history = audit::store::of_subject(db, scene.acme, &job.id.to_string()).await.unwrap();
     let actions: Vec<&str> = history.iter().map(|row| row.action.as_str()).collect();
@@ -405,6 +405,34 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     // A filter that nothing matches ends at once.
     let nothing = DeliveryFilter { event: Some("instance.*".into()), ..DeliveryFilter::default() };
     assert!(resend::start(db, actor, &nothing).await.unwrap().finished_at.is_some());
+}
+
+/// However much an organization sends again: the jobs of others go on meanwhile.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn resend_jobs_take_turns(_: PgPoolOptions, options: PgConnectOptions) {
+    let scene = Scene::new(options).await;
+    let db = &scene.db;
+    // More than two steps put back.
+    scene.endpoint(&["*"], None).await;
+    scene.emit(Environment::Live, &["message.sent"; 2_001]).await;
+    let everything = DeliveryFilter { event: Some("*".into()), ..DeliveryFilter::default() };
+    let huge = resend::start(db, &scene.actor(), &everything).await.unwrap().id;
+    let mut small = vec![];
+    for name in ["Evil", "Tiny"] {
+        let organization = organization(db, name).await;
+        let actor = actor(organization, None);
+        store::create(db, &scene.sealer, &actor, None, new(&["*"], None), None).await.unwrap();
+        let mut tx = db.tenant(organization).await.unwrap();
+        events::emit(&mut tx, &[event(organization, Environment::Live, "message.sent")]).await.unwrap();
+        tx.commit().await.unwrap();
+        small.push(resend::start(db, &actor, &everything).await.unwrap().id);
+    }
+    let mut taken = vec![];
+    while let Some(job) = resend::step(db, taken.last().copied()).await.unwrap() {
+        taken.push(job);
+    }
+    assert_eq!(taken, [huge, small[0], small[1], huge, huge]);
+    assert_eq!(resend::job(db, scene.acme, None, huge).await.unwrap().done, 2_001);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -274,12 +274,16 @@ impl Dispatcher {
     }
 }
 
-/// Takes resend jobs step by step.
+/// Takes resend jobs step by step, in turn.
 async fn resend_jobs(state: AppState) {
+    let mut last = None;
     loop {
-        let pause = match resend::step(&state.db).await {
-            Ok(true) => RESEND_PAUSE,
-            Ok(false) => LOOK,
+        let pause = match resend::step(&state.db, last).await {
+            Ok(Some(job)) => {
+                last = Some(job);
+                RESEND_PAUSE
+            }
+            Ok(None) => LOOK,
             Err(Error::Unavailable) => LOOK,
             Err(error) => {
                 tracing::error!(%error, "a resend job cannot go on");

@@ -550,6 +550,22 @@ async fn gone_is_gone(_: PgPoolOptions, options: PgConnectOptions) {
     assert_eq!(world.call(Method::POST, &resend, &key, json!({})).await.problem(), "conflict");
     world.call(Method::PATCH, &format!("/api/v1/webhooks/{id}"), &key, json!({"disabled": false})).await;
     let body = json!({"webhookId": id, "neverAttempted": true});
+    // Counted first: nothing is begun by that, with an Idempotency-Key or without.
+    let mut asked = body.clone();
+    asked["dryRun"] = true.into();
+    for _ in 0..2 {
+        let request = request(Method::POST, "/api/v1/webhook-deliveries/resend")
+            .header("x-api-key", &key.text)
+            .header("content-type", "application/json")
+            .header("idempotency-key", "counted")
+            .body(asked.to_string().into())
+            .unwrap();
+        let counted = world.send(request).await;
+        assert_eq!((counted.status.as_u16(), counted.json()), (200, json!({"count": 3})), "{}", counted.text());
+        assert_eq!(counted.header("idempotent-replayed"), "");
+    }
+    let jobs: i64 = sqlx::query_scalar("select count(*) from resend_jobs").fetch_one(world.db.system()).await.unwrap();
+    assert_eq!((jobs, world.webhook(&key, id).await["health"]["neverAttempted"].clone()), (0, json!(3)));
     let job = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &key, body).await;
     assert_eq!((job.status.as_u16(), &job.json()["total"]), (202, &json!(3)), "{}", job.text());
     let got = sink.gets(4).await;
@@ -868,9 +884,14 @@ async fn deliveries_are_listed_filtered_and_resent(_: PgPoolOptions, options: Pg
     ] {
         assert_eq!(world.call(method, &path, &eve, json!({})).await.problem(), "not_found", "{path}");
     }
-    let body = json!({"webhookId": id});
-    let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
-    assert_eq!(refused.problem(), "not_found");
+    for dry_run in [false, true] {
+        let body = json!({"webhookId": id, "dryRun": dry_run});
+        let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
+        assert_eq!(refused.problem(), "not_found");
+    }
+    let all = json!({"event": "*", "dryRun": true});
+    let counted = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, all).await;
+    assert_eq!(counted.json(), json!({"count": 0}));
     world.finish().await;
 }
 
