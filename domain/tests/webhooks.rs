@@ -258,17 +258,14 @@ async fn five_days_of_only_failures_end_it(_: PgPoolOptions, options: PgConnectO
         queue::write(&scene.db, server, &[scene.done(id, &first[0], error)]).await.unwrap()
     };
     assert!(fail("no").await.is_empty(), "not at once");
+    scene.execute("update webhook_endpoints set failing_since = now() - interval '119 hours' where id = $1", id).await;
+    assert!(fail("no").await.is_empty(), "not before five days are over");
     scene.execute("update webhook_endpoints set failing_since = now() - interval '6 days' where id = $1", id).await;
-    assert!(fail("no").await.is_empty(), "not after a handful of attempts");
-    scene.execute("update webhook_endpoints set failures = 9 where id = $1", id).await;
     assert!(fail("").await.is_empty(), "a success starts anew");
     assert_eq!(store::get(&scene.db, scene.acme, None, id).await.unwrap().failing_since, None);
-    scene
-        .execute(
-            "update webhook_endpoints set failures = 9, failing_since = now() - interval '6 days' where id = $1",
-            id,
-        )
-        .await;
+    assert!(fail("no").await.is_empty(), "a first failure after it");
+    // However few there were: this is the second one.
+    scene.execute("update webhook_endpoints set failing_since = now() - interval '121 hours' where id = $1", id).await;
     assert_eq!(fail("no").await, [id]);
 
     assert!(queue::disable(&scene.db, id, DisabledBy::Failures).await.unwrap());
@@ -283,9 +280,10 @@ async fn five_days_of_only_failures_end_it(_: PgPoolOptions, options: PgConnectO
     scene.emit(Environment::Live, &["message.read"]).await;
     assert!(queue::own(&scene.db, &scene.sealer, Uuid::new_v4(), &[id]).await.unwrap().is_empty());
     assert!(queue::claim(&scene.db, server, id, 10, 10).await.unwrap().0.is_empty());
-    assert_eq!(queue::cancel_waiting(&scene.db, &[id]).await.unwrap(), 3);
+    assert_eq!(queue::cancel_waiting(&scene.db, &[id]).await.unwrap(), 4);
     let statuses = scene.statuses(id).await;
-    assert_eq!(statuses, ["cancelled 1", "cancelled 1", "succeeded 1", "cancelled 1", "cancelled 0"]);
+    let [cancelled, succeeded] = ["cancelled 1", "succeeded 1"];
+    assert_eq!(statuses, [cancelled, cancelled, succeeded, cancelled, cancelled, "cancelled 0"]);
     assert_eq!(store::health(&scene.db, scene.acme, None, id).await.unwrap().never_attempted, 1);
 }
 
@@ -329,9 +327,9 @@ async fn secrets_are_sealed_and_rotate_with_an_overlap(_: PgPoolOptions, options
     let mut edit = EndpointDraft::of(&rotated);
     edit.headers = Some(vec![("X-Token".into(), None), ("X-New".into(), Some("ghi".into()))]);
     let edit = edit.parse(Some(&rotated)).ok().unwrap();
-    store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit.clone()).await.unwrap();
+    store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, rotated.version, edit.clone()).await.unwrap();
     assert_eq!(shown(&target().await), "X-New: ghi, X-Token: shop-abc");
-    let stale = store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, Some(rotated.version), edit).await;
+    let stale = store::edit(&scene.db, &scene.sealer, &scene.actor(), None, id, rotated.version, edit).await;
     assert!(matches!(stale, Err(Error::Conflict(_))));
     let audit = domain::audit::store::of_subject(&scene.db, scene.acme, &id.to_string()).await.unwrap();
     let told = serde_json::to_string(&audit).unwrap();
@@ -385,10 +383,10 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
         ["deliveries 3", &format!("endpoint {url}"), "status succeeded", "event message.*", "answered with 2xx"]
     );
     assert!(matches!(resend::start(db, actor, &filter).await, Err(Error::Conflict(_))), "one at a time");
-    assert!(resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), Some(job.id));
     let job = resend::job(db, scene.acme, None, job.id).await.unwrap();
     assert_eq!((job.done, job.finished_at.is_some()), (3, true));
-    assert!(!resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), None);
     assert_eq!(scene.statuses(id).await, ["pending 2", "pending 1", "pending 1"]);
     assert_eq!(scene.statuses(quiet).await, ["pending 0"]);
 
@@ -398,7 +396,7 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     assert_eq!(job.total, 4);
     let job = resend::cancel(db, actor, None, job.id).await.unwrap();
     assert!(job.cancelled_at.is_some());
-    assert!(!resend::step(db).await.unwrap());
+    assert_eq!(resend::step(db, None).await.unwrap(), None);
     assert!(resend::cancel(db, actor, None, job.id).await.unwrap().cancelled_at.is_some());
     let history = audit::store::of_subject(db, scene.acme, &job.id.to_string()).await.unwrap();
     let actions: Vec<&str> = history.iter().map(|row| row.action.as_str()).collect();
@@ -407,6 +405,34 @@ async fn what_was_sent_can_be_sent_again(_: PgPoolOptions, options: PgConnectOpt
     // A filter that nothing matches ends at once.
     let nothing = DeliveryFilter { event: Some("instance.*".into()), ..DeliveryFilter::default() };
     assert!(resend::start(db, actor, &nothing).await.unwrap().finished_at.is_some());
+}
+
+/// However much an organization sends again: the jobs of others go on meanwhile.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn resend_jobs_take_turns(_: PgPoolOptions, options: PgConnectOptions) {
+    let scene = Scene::new(options).await;
+    let db = &scene.db;
+    // More than two steps put back.
+    scene.endpoint(&["*"], None).await;
+    scene.emit(Environment::Live, &["message.sent"; 2_001]).await;
+    let everything = DeliveryFilter { event: Some("*".into()), ..DeliveryFilter::default() };
+    let huge = resend::start(db, &scene.actor(), &everything).await.unwrap().id;
+    let mut small = vec![];
+    for name in ["Evil", "Tiny"] {
+        let organization = organization(db, name).await;
+        let actor = actor(organization, None);
+        store::create(db, &scene.sealer, &actor, None, new(&["*"], None), None).await.unwrap();
+        let mut tx = db.tenant(organization).await.unwrap();
+        events::emit(&mut tx, &[event(organization, Environment::Live, "message.sent")]).await.unwrap();
+        tx.commit().await.unwrap();
+        small.push(resend::start(db, &actor, &everything).await.unwrap().id);
+    }
+    let mut taken = vec![];
+    while let Some(job) = resend::step(db, taken.last().copied()).await.unwrap() {
+        taken.push(job);
+    }
+    assert_eq!(taken, [huge, small[0], small[1], huge, huge]);
+    assert_eq!(resend::job(db, scene.acme, None, huge).await.unwrap().done, 2_001);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -466,7 +492,7 @@ async fn others_and_viewers_change_nothing(_: PgPoolOptions, options: PgConnectO
     for (who, only) in [(eve, None), (&scene.actor(), Some(Environment::Test))] {
         let organization = who.organization_id;
         not_found(store::get(db, organization, only, id).await.map(drop));
-        not_found(store::edit(db, sealer, who, only, id, None, new(&["*"], None)).await.map(drop));
+        not_found(store::edit(db, sealer, who, only, id, 1, new(&["*"], None)).await.map(drop));
         not_found(store::set_enabled(db, who, only, id, false).await.map(drop));
         not_found(store::rotate_secret(db, sealer, who, only, id).await.map(drop));
         not_found(store::send_test(db, who, only, None, id).await.map(drop));
@@ -479,7 +505,7 @@ async fn others_and_viewers_change_nothing(_: PgPoolOptions, options: PgConnectO
     let viewer = &actor(scene.acme, Some(Role::Viewer));
     let forbidden = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Forbidden(_))), "{result:?}");
     forbidden(store::create(db, sealer, viewer, None, new(&["*"], None), None).await.map(drop));
-    forbidden(store::edit(db, sealer, viewer, None, id, None, new(&["*"], None)).await.map(drop));
+    forbidden(store::edit(db, sealer, viewer, None, id, 1, new(&["*"], None)).await.map(drop));
     forbidden(store::set_enabled(db, viewer, None, id, false).await.map(drop));
     forbidden(store::rotate_secret(db, sealer, viewer, None, id).await.map(drop));
     forbidden(store::send_test(db, viewer, None, None, id).await.map(drop));

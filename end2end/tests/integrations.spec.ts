@@ -320,6 +320,22 @@ test("a webhook endpoint hears of messages, signed; its secret is rotated; it is
     await ping.getByRole("link", { name: "Endpoint", exact: true }).click();
     await expect(sheet.locator(".deliveries li").first()).toContainText("Delivered");
 
+    // Another server is not told the values of headers that were given for this one.
+    await sheet.getByRole("link", { name: "Edit", exact: true }).click();
+    const edit = page.getByRole("dialog", { name: "Edit webhook endpoint" });
+    await edit.getByLabel("URL").fill("https://elsewhere.example/hook");
+    await edit.getByRole("button", { name: "Save changes" }).click();
+    await expect(edit.locator("#endpoint-headers-note")).toContainText("X-Shop: The address has changed: give the value again.");
+    await edit.getByLabel("URL").fill(url);
+    await edit.getByLabel("Description").fill("Orders and their tracking");
+    await edit.getByRole("button", { name: "Save changes" }).click();
+    await toast(page, "Endpoint saved");
+    await open(page, `${integrationsPath}?panel=endpoint&id=${id}`);
+    await sheet.getByRole("button", { name: "Send test event" }).click();
+    await expect.poll(() => receiver.of("test.ping").length, patiently).toBe(pings.length + 1);
+    expect(receiver.of("test.ping").at(-1)!.headers["x-shop"]).toBe("graz");
+    await ping.getByRole("link", { name: "Endpoint", exact: true }).click();
+
     // Disabled, it hears nothing.
     await sheet.getByRole("button", { name: "Disable" }).click();
     await toast(page, "Endpoint disabled");

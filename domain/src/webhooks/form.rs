@@ -89,8 +89,11 @@ impl EndpointDraft {
         }
     }
 
-    /// The endpoint, or everything that is wrong with it. `current` is the one being edited: only headers that it has
-    /// may stay as they are.
+    /// The endpoint, or everything that is wrong with it.
+    ///
+    /// `current` is the one being edited: only headers that it has may stay as they are, and only while the address
+    /// leads to the same server. They were given for that one, and whoever may edit an endpoint must not be able to
+    /// have their values sent somewhere else.
     pub fn parse(self, current: Option<&Endpoint>) -> Result<NewEndpoint, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut complain = |field: &str, message: String| errors.push(FieldError::new(field, message));
@@ -117,7 +120,13 @@ impl EndpointDraft {
                 events.push(event);
             }
         }
-        let headers = self.headers.map(|headers| {
+        let moved = current.is_some_and(|current| !same_server(&current.url, &self.url));
+        let headers = self.headers.or_else(|| {
+            // All stay as they are: with another server in the address, each has to be named.
+            let kept = current.filter(|current| moved && !current.header_names.is_empty())?;
+            Some(kept.header_names.iter().map(|name| (name.clone(), None)).collect())
+        });
+        let headers = headers.map(|headers| {
             if headers.len() > HEADERS_MAX {
                 complain("headers", format!("At most {HEADERS_MAX}; these are {}.", headers.len()));
             }
@@ -133,10 +142,13 @@ impl EndpointDraft {
                     complain(&field, "This header is there twice.".into());
                 } else if let Some(Err(message)) = value.as_deref().map(header_value) {
                     complain(&field, message);
-                } else if value.is_none()
-                    && !current.is_some_and(|c| c.header_names.iter().any(|n| n.eq_ignore_ascii_case(&name)))
-                {
-                    complain(&field, "This needs a value.".into());
+                } else if value.is_none() {
+                    let kept = current.is_some_and(|c| c.header_names.iter().any(|n| n.eq_ignore_ascii_case(&name)));
+                    if !kept {
+                        complain(&field, "This needs a value.".into());
+                    } else if moved {
+                        complain(&field, "The address has changed: give the value again.".into());
+                    }
                 }
                 seen.push(lower);
                 good.push((name, value.map(SecretString::from)));
@@ -164,6 +176,26 @@ impl EndpointDraft {
             rate_limit: rate_limit.flatten(),
         })
     }
+}
+
+/// Do both addresses lead to the same scheme, host and port? In doubt they do not.
+fn same_server(one: &str, other: &str) -> bool {
+    one == other || origin(one).is_some_and(|server| Some(server) == origin(other))
+}
+
+/// Scheme, host and port of an address that the HTTP client takes, as they are written but for capitals and the usual
+/// port. None when it is not plain where the host ends.
+fn origin(url: &str) -> Option<String> {
+    let url = url.to_ascii_lowercase();
+    let (scheme, rest) = url.split_once("://")?;
+    let usual_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let host = rest.split(['/', '\\', '?', '#']).next()?;
+    let host = host.strip_suffix(usual_port).unwrap_or(host);
+    (!host.is_empty()).then(|| format!("{scheme}://{host}"))
 }
 
 /// Is it a type of event, or a wildcard that covers one?
@@ -299,7 +331,7 @@ impl EndpointForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::ExposeSecret;
+    use crate::{ids::EndpointId, secret::ExposeSecret, time::Time};
 
     fn draft() -> EndpointDraft {
         EndpointDraft { url: "https://a.example".into(), events: vec!["*".into()], ..EndpointDraft::default() }
@@ -378,6 +410,82 @@ mod tests {
             wrong(|d| d.headers = Some((0..11).map(|n| (format!("X-{n}"), Some("1".into()))).collect())),
             ["headers: At most 10; these are 11."]
         );
+    }
+
+    /// An endpoint at this address with the headers X-Token and X-Shop.
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint {
+            id: EndpointId(uuid::Uuid::nil()),
+            url: url.into(),
+            description: String::new(),
+            events: vec!["*".into()],
+            environment: None,
+            header_names: vec!["X-Token".into(), "X-Shop".into()],
+            concurrency: CONCURRENCY_USUAL,
+            rate_limit: None,
+            created_at: Time::UNIX_EPOCH,
+            created_by: String::new(),
+            created_by_key: None,
+            version: 1,
+            disabled: None,
+            old_secret_ends_at: None,
+            failing_since: None,
+            last_success_at: None,
+            last_attempt_at: None,
+            last_error: String::new(),
+        }
+    }
+
+    #[test]
+    fn values_of_headers_stay_with_the_server_they_were_given_for() {
+        let current = endpoint("https://shop.example/hook");
+        let moved = |url: &str, headers: Option<Vec<(&str, Option<&str>)>>| {
+            let owned = |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
+            let headers = headers.map(|headers| headers.into_iter().map(owned).collect());
+            let draft = EndpointDraft { url: url.into(), headers, ..EndpointDraft::of(&current) };
+            let errors = draft.parse(Some(&current)).err().unwrap_or_default();
+            errors.into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect::<Vec<_>>()
+        };
+        for same in [
+            "https://shop.example/hook",
+            "https://shop.example/another?x=1",
+            "https://shop.example",
+            "HTTPS://Shop.Example:443/hook",
+        ] {
+            assert_eq!(moved(same, None), [""; 0], "{same}");
+            assert_eq!(moved(same, Some(vec![("x-token", None)])), [""; 0], "{same}");
+        }
+        let again = "The address has changed: give the value again.";
+        for other in [
+            "https://evil.example/hook",
+            "http://shop.example/hook",
+            "https://shop.example:8443/hook",
+            "https://shop.example.evil.example/hook",
+            "https://shop.example@evil.example/hook",
+            "https://evil.example\\shop.example",
+            "https://evil.example#://shop.example/hook",
+            "https:///shop.example/hook",
+            "https:shop.example/hook",
+            "shop.example/hook",
+        ] {
+            let both = [format!("headers.X-Token: {again}"), format!("headers.X-Shop: {again}")];
+            assert_eq!(moved(other, None), both, "{other}");
+            assert_eq!(moved(other, Some(vec![("x-token", None), ("X-Shop", Some("graz"))])).len(), 1, "{other}");
+            // Given again, or given up.
+            assert_eq!(moved(other, Some(vec![("X-Token", Some("new"))])), [""; 0], "{other}");
+            assert_eq!(moved(other, Some(vec![])), [""; 0], "{other}");
+        }
+        assert_eq!(moved("https://evil.example", Some(vec![("X-New", None)])), ["headers.X-New: This needs a value."]);
+        // What has no plain host is never the same server, not even as itself with another path.
+        let odd = endpoint("https:///a");
+        let draft = EndpointDraft { url: "https:///b".into(), ..EndpointDraft::of(&odd) };
+        assert_eq!(draft.parse(Some(&odd)).err().unwrap().len(), 2);
+
+        // The console's form says it beside the field.
+        let form = EndpointForm { url: "https://evil.example/hook".into(), ..EndpointForm::of(&current) };
+        let errors = form.parse(Some(&current)).err().unwrap();
+        assert_eq!(errors[0], FieldError::new("headers", format!("X-Token: {again}")));
+        assert!(EndpointForm::of(&current).parse(Some(&current)).is_ok());
     }
 
     #[test]

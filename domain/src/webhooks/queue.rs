@@ -22,10 +22,8 @@ use crate::{
 const UNWRITTEN_AGAIN: TimeDelta = TimeDelta::minutes(5);
 /// How long a server is believed to live without a word of it.
 pub const LEASE: TimeDelta = TimeDelta::seconds(30);
-/// An endpoint that does nothing but fail is disabled after this long …
+/// An endpoint that has done nothing but fail for this long is disabled by its next failure.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(5);
-/// … and this many attempts: two failures five days apart say nothing.
-pub const GIVE_UP_ATTEMPTS: i32 = 10;
 /// How long the counts behind an endpoint's health are kept.
 const KEEP_HOURS: TimeDelta = TimeDelta::days(8);
 
@@ -302,8 +300,7 @@ struct Sum {
     last_success: Option<Time>,
     last: Option<Time>,
     last_error: String,
-    /// Failures after the last success of the batch.
-    failures: i32,
+    /// The first failure after the last success of the batch.
     failing_since: Option<Time>,
 }
 
@@ -408,7 +405,6 @@ async fn endpoints_health(tx: &mut sqlx::PgConnection, done: &[Done]) -> Result<
         if done.error.is_empty() {
             *sum = Sum { last_success: Some(done.at), last: sum.last, ..Sum::default() };
         } else {
-            sum.failures += 1;
             sum.failing_since.get_or_insert(done.at);
         }
     }
@@ -419,20 +415,17 @@ async fn endpoints_health(tx: &mut sqlx::PgConnection, done: &[Done]) -> Result<
                last_success_at = greatest(w.last_success_at, s.last_success),
                last_error = s.last_error,
                failing_since = case when s.last_success is null then coalesce(w.failing_since, s.failing_since)
-                                    else s.failing_since end,
-               failures = case when s.last_success is null then w.failures + s.failures else s.failures end
-           from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::integer[])
-                as s (id, last, last_success, last_error, failing_since, failures)
+                                    else s.failing_since end
+           from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::timestamptz[])
+                as s (id, last, last_success, last_error, failing_since)
            where w.id = s.id
-           returning case when w.disabled_at is null and w.deleted_at is null and w.failures >= $7
-                               and w.failing_since <= now() - $8::interval then w.id end as id"#,
+           returning case when w.disabled_at is null and w.deleted_at is null
+                               and w.failing_since <= now() - $6::interval then w.id end as id"#,
         &ids,
         &sums.iter().map(|s| s.last).collect::<Vec<_>>() as &[Option<Time>],
         &sums.iter().map(|s| s.last_success).collect::<Vec<_>>() as &[Option<Time>],
         &sums.iter().map(|s| s.last_error.clone()).collect::<Vec<_>>(),
         &sums.iter().map(|s| s.failing_since).collect::<Vec<_>>() as &[Option<Time>],
-        &sums.iter().map(|s| s.failures).collect::<Vec<_>>(),
-        GIVE_UP_ATTEMPTS,
         GIVE_UP_AFTER as TimeDelta,
     )
     .fetch_all(tx)

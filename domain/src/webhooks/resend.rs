@@ -284,20 +284,24 @@ pub async fn cancel(db: &Db, actor: &Actor, only: Option<Environment>, id: JobId
     job(db, organization, only, id).await
 }
 
-/// Takes the oldest job that no other server is at one step further. `false` when there is none.
-pub async fn step(db: &Db) -> Result<bool> {
+/// Takes a job that no other server is at one step further, and says which one; `None` when there is none.
+///
+/// `after`: the one that was taken before. The next one has its turn, after the last the first again: an organization
+/// has one job, so that none waits for another's to end.
+pub async fn step(db: &Db, after: Option<JobId>) -> Result<Option<JobId>> {
     let mut tx = db.system().begin().await?;
     let job = sqlx::query!(
         r#"select id, organization_id, created_at, filter as "filter: Json<DeliveryFilter>", cursor_id
            from resend_jobs
            where finished_at is null and cancelled_at is null
-           order by created_at
+           order by coalesce(id <= $1, false), id
            limit 1
-           for update skip locked"#
+           for update skip locked"#,
+        after.map(|after| after.0),
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(job) = job else { return Ok(false) };
+    let Some(job) = job else { return Ok(None) };
     let parts = Parts::from(&job.filter.0);
     // From the newest back to the oldest, by id: a delivery that was put back is passed, and never met again.
     let put_back = sqlx::query!(
@@ -363,5 +367,5 @@ pub async fn step(db: &Db) -> Result<bool> {
         sqlx::query("select pg_notify('bouncer_deliveries', '')").execute(&mut *tx).await?;
     }
     tx.commit().await?;
-    Ok(true)
+    Ok(Some(JobId(job.id)))
 }

@@ -330,14 +330,14 @@ pub async fn edit(
     actor: &Actor,
     only: Option<Environment>,
     id: EndpointId,
-    version: Option<i32>,
+    version: i32,
     new: NewEndpoint,
 ) -> Result<Endpoint> {
     may_manage(actor)?;
     let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     let old = lock(&mut tx, organization, only, id).await?;
-    if version.is_some_and(|version| version != old.version) {
+    if version != old.version {
         return Err(Error::Conflict("Somebody else changed this endpoint meanwhile. Look at it again.".into()));
     }
     let stored =
@@ -357,8 +357,7 @@ pub async fn edit(
             "update webhook_endpoints
              set url = $3, description = $4, events = $5, environment = $6, headers = $7, header_names = $8,
                  concurrency = $9, rate_limit = $10, version = version + 1,
-                 failing_since = case when url = $3 then failing_since end,
-                 failures = case when url = $3 then failures else 0 end
+                 failing_since = case when url = $3 then failing_since end
              where organization_id = $1 and id = $2",
             organization.0,
             id.0,
@@ -427,7 +426,7 @@ pub async fn set_enabled(
         "update webhook_endpoints
          set disabled_at = case when $3 then null else now() end,
              disabled_by = case when $3 then null else 'person' end,
-             failing_since = null, failures = 0, version = version + 1
+             failing_since = null, version = version + 1
          where organization_id = $1 and id = $2",
         organization.0,
         id.0,

@@ -255,7 +255,8 @@ pub(super) struct UpdateWebhook {
     #[schema(max_length = 500)]
     description: Option<String>,
     environment: Option<WebhookEnvironment>,
-    /// All headers to send along, in place of the present ones; a value of null stays as it is.
+    /// All headers to send along, in place of the present ones; a value of null stays as it is, unless the address
+    /// leads to another server.
     #[schema(value_type = Option<Object>, additional_properties)]
     headers: Option<Value>,
     #[schema(minimum = 1, maximum = 100)]
@@ -502,6 +503,9 @@ pub(super) async fn get(
 /// Change a webhook endpoint
 ///
 /// What is left out stays. `disabled` disables it or enables it again.
+///
+/// With another scheme, host or port in the address the values of all headers must be given again: they were meant for
+/// the old server.
 #[utoipa::path(
     patch,
     path = "/webhooks/{id}",
@@ -510,7 +514,10 @@ pub(super) async fn get(
     security(("bearerAuth" = ["webhooks:manage"]), ("apiKeyAuth" = ["webhooks:manage"])),
     params(("id" = String, Path, description = "The endpoint's id", example = "whk_01jd3qz5k8e9rb1w0c5m2n6x7y")),
     request_body = UpdateWebhook,
-    responses((status = 200, description = "The endpoint as it is now", body = Webhook)),
+    responses(
+        (status = 200, description = "The endpoint as it is now", body = Webhook),
+        (status = 409, description = "Somebody else changed the endpoint at the same moment"),
+    ),
 )]
 pub(super) async fn update(
     State(state): State<AppState>,
@@ -524,7 +531,7 @@ pub(super) async fn update(
     let mut draft = EndpointDraft::of(&current);
     patch.taken.onto(&mut draft);
     let new = parse(&state.net.webhooks, key.environment, draft, Some(&current))?;
-    let mut endpoint = store::edit(&state.db, &state.sealer, &actor, only, id, None, new).await?;
+    let mut endpoint = store::edit(&state.db, &state.sealer, &actor, only, id, current.version, new).await?;
     if let Some(disabled) = patch.disabled {
         endpoint = store::set_enabled(&state.db, &actor, only, id, !disabled).await?;
     }

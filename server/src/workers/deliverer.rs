@@ -5,12 +5,13 @@
 //! something is due; a look at the database each second finds what was not heard. Attempts are written down in
 //! batches by one [`writer`].
 //!
-//! All lanes share two numbers of places, and those of one organization a third. Every request takes one of [`PLACES`]; further attempts, and those of
-//! endpoints that do not answer, also take one of half as many: there is always room for first attempts.
+//! A request takes one of its organization's [`TENANT_PLACES`], then one of all [`PLACES`]. Further attempts, and those of
+//! endpoints that do not answer, have no more than half of either: there is always room for first attempts.
 
 mod attempt;
 pub mod bell;
 mod lane;
+mod places;
 mod writer;
 
 use std::{
@@ -28,13 +29,14 @@ use domain::{
     },
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::{Instant, interval},
 };
 
 use crate::state::AppState;
 use lane::Lane;
+use places::Places;
 
 /// Requests at once.
 const PLACES: usize = 512;
@@ -49,12 +51,24 @@ const TIDY: Duration = Duration::from_secs(600);
 /// Steps of resend jobs follow each other at this distance, so that they leave room for the deliveries themselves.
 const RESEND_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an endpoint may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the look-up of its name to the last byte of its answer.
+    pub answer: Duration,
+    /// A failure that took this long has held its place for nothing.
+    pub slow: Duration,
+}
+
+impl Patience {
+    pub const USUAL: Self = Self { answer: Duration::from_secs(15), slow: Duration::from_secs(5) };
+}
+
 /// What all lanes share.
 struct Shared {
     state: AppState,
-    places: Arc<Semaphore>,
-    /// For further attempts, and for endpoints that do not answer.
-    late_places: Arc<Semaphore>,
+    patience: Patience,
+    places: Places,
     results: mpsc::Sender<writer::Line>,
     /// Until when the leases are known to hold.
     trusted_until: watch::Sender<Instant>,
@@ -69,13 +83,13 @@ struct Handle {
 }
 
 /// Delivers until the state is stopped; then attempts under way finish and what was not begun is put back.
-pub async fn run(state: AppState) {
+pub async fn run(state: AppState, patience: Patience) {
     let (results, lines) = mpsc::channel(writer::CAPACITY);
     let writer = tokio::spawn(writer::run(state.clone(), lines));
     let shared = Arc::new(Shared {
         state: state.clone(),
-        places: Arc::new(Semaphore::new(PLACES)),
-        late_places: Arc::new(Semaphore::new(PLACES / 2)),
+        patience,
+        places: Places::new(PLACES),
         results,
         trusted_until: watch::Sender::new(Instant::now()),
     });
@@ -100,7 +114,7 @@ struct Dispatcher {
     shared: Arc<Shared>,
     handles: HashMap<EndpointId, Handle>,
     /// Places of organizations that have lanes.
-    tenants: HashMap<OrgId, Weak<Semaphore>>,
+    tenants: HashMap<OrgId, Weak<Places>>,
     lanes: JoinSet<EndpointId>,
     /// Endpoints that are, or were a moment ago, another server's.
     foreign: HashMap<EndpointId, Instant>,
@@ -204,12 +218,12 @@ impl Dispatcher {
         });
     }
 
-    fn tenant_places(&mut self, organization: OrgId) -> Arc<Semaphore> {
+    fn tenant_places(&mut self, organization: OrgId) -> Arc<Places> {
         self.tenants.retain(|_, places| places.strong_count() > 0);
         if let Some(places) = self.tenants.get(&organization).and_then(Weak::upgrade) {
             return places;
         }
-        let places = Arc::new(Semaphore::new(TENANT_PLACES));
+        let places = Arc::new(Places::new(TENANT_PLACES));
         self.tenants.insert(organization, Arc::downgrade(&places));
         places
     }
@@ -260,12 +274,16 @@ impl Dispatcher {
     }
 }
 
-/// Takes resend jobs step by step.
+/// Takes resend jobs step by step, in turn.
 async fn resend_jobs(state: AppState) {
+    let mut last = None;
     loop {
-        let pause = match resend::step(&state.db).await {
-            Ok(true) => RESEND_PAUSE,
-            Ok(false) => LOOK,
+        let pause = match resend::step(&state.db, last).await {
+            Ok(Some(job)) => {
+                last = Some(job);
+                RESEND_PAUSE
+            }
+            Ok(None) => LOOK,
             Err(Error::Unavailable) => LOOK,
             Err(error) => {
                 tracing::error!(%error, "a resend job cannot go on");

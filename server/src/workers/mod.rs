@@ -20,6 +20,6 @@ pub fn start(state: &AppState) -> JoinSet<()> {
     workers.spawn(listener::run(state.clone()));
     workers.spawn(housekeeping::run(state.clone()));
     workers.spawn(sender::run(state.clone()));
-    workers.spawn(deliverer::run(state.clone()));
+    workers.spawn(deliverer::run(state.clone(), deliverer::Patience::USUAL));
     workers
 }

@@ -18,10 +18,9 @@ const CALLS: u32 = 30;
 /// An operation that has not succeeded by then is called again, at most this many times as often.
 const PATIENCE: u64 = 30;
 /// Operations that may never succeed here, and why. Any other must.
-const MAY_NEVER_SUCCEED: [(&str, &str); 3] = [
+const MAY_NEVER_SUCCEED: [(&str, &str); 2] = [
     ("getInstanceQr", "the sandbox has no QR code to scan"),
     ("syncTemplates", "the sandbox has no listing to take over"),
-    ("resendWebhookDeliveries", "the job that is there from the start goes on, and there is one at a time"),
 ];
 
 /// How often an operation answered with a status.

@@ -29,7 +29,11 @@ use domain::{
 };
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
-use server::workers;
+use server::workers::{
+    self,
+    deliverer::{self, Patience},
+    listener,
+};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use standardwebhooks::Webhook;
 
@@ -239,6 +243,80 @@ async fn an_endpoint_lives_and_ends(_: PgPoolOptions, options: PgConnectOptions)
     assert_eq!((deleted.status.as_u16(), deleted.body.len()), (204, 0));
     assert_eq!(world.get(&path, Some(&key)).await.problem(), "not_found");
     assert_eq!(world.call(Method::DELETE, &path, &key, json!({})).await.problem(), "not_found");
+}
+
+/// Values of headers are never shown, and cannot be had by having them sent elsewhere either.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn another_server_needs_the_headers_again(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = world(options).await;
+    let key = world.key("hooks", ALL).await;
+    let ((shop, address), (evil, elsewhere)) = (Sink::start().await, Sink::start().await);
+    let (id, _) = world.hook(&key, address, json!({"headers": {"X-Token": "hush", "X-Shop": "graz"}})).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let patch = async |body: Value| world.call(Method::PATCH, &path, &key, body).await;
+    let evil_url = format!("http://{elsewhere}/hook");
+    let again = |name: &str| format!("headers.{name}: The address has changed: give the value again.");
+    for url in ["url", "target_url"] {
+        let refused = patch(json!({ url: evil_url })).await;
+        assert_eq!((refused.status.as_u16(), errors(&refused)), (422, vec![again("X-Shop"), again("X-Token")]));
+    }
+    let refused = patch(json!({"url": evil_url, "headers": {"X-Shop": "wien", "X-Token": null}})).await;
+    assert_eq!(errors(&refused), [again("X-Token")]);
+    world.emit("message.sent", 1).await;
+    assert_eq!(shop.gets(1).await[0].headers["x-token"], "hush");
+
+    // Another path is the same server; another server gets what is given for it.
+    assert_eq!(patch(json!({"url": format!("http://{address}/other")})).await.status, 200);
+    let moved = patch(json!({"url": evil_url, "headers": {"X-Token": "other"}})).await;
+    assert_eq!((moved.status.as_u16(), &moved.json()["headers"]), (200, &json!(["X-Token"])), "{}", moved.text());
+    eventually("the other server hears", async || {
+        world.emit("message.sent", 1).await;
+        !evil.got().is_empty()
+    })
+    .await;
+    for got in evil.got() {
+        assert_eq!((&got.headers["x-token"], got.headers.get("x-shop")), (&"other".parse().unwrap(), None));
+    }
+    world.finish().await;
+}
+
+/// Two calls that change different fields at the same moment: what is answered with 200 holds.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn no_change_is_lost_to_another(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = quiet(options).await;
+    let key = world.key("hooks", ALL).await;
+    let (id, _) = world.hook(&key, "127.0.0.1:9".parse().unwrap(), json!({})).await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let patch = async |body: Value| world.call(Method::PATCH, &path, &key, body).await;
+    // Both have read the endpoint before either may write.
+    let mut tx = world.db.system().begin().await.unwrap();
+    sqlx::query("select from webhook_endpoints for update").execute(&mut *tx).await.unwrap();
+    let release = async {
+        eventually("both wait for the row", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(world.db.system())
+            .await
+            .unwrap();
+            waiting == 2
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (shop, slow, ()) =
+        tokio::join!(patch(json!({"description": "Shop"})), patch(json!({"concurrency": 3})), release);
+    let (done, refused) = if shop.status == 200 { (shop, slow) } else { (slow, shop) };
+    assert_eq!((done.status.as_u16(), refused.problem()), (200, "conflict".to_owned()), "{}", done.text());
+    let answered = done.json();
+    let now = world.webhook(&key, id).await;
+    for field in ["description", "concurrency"] {
+        assert_eq!(now[field], answered[field], "{field}");
+    }
+    // Asked for again, both hold.
+    assert_eq!(patch(json!({"description": "Shop"})).await.status, 200);
+    let both = patch(json!({"concurrency": 3})).await.json();
+    assert_eq!((&both["description"], &both["concurrency"]), (&json!("Shop"), &json!(3)));
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -472,6 +550,22 @@ async fn gone_is_gone(_: PgPoolOptions, options: PgConnectOptions) {
     assert_eq!(world.call(Method::POST, &resend, &key, json!({})).await.problem(), "conflict");
     world.call(Method::PATCH, &format!("/api/v1/webhooks/{id}"), &key, json!({"disabled": false})).await;
     let body = json!({"webhookId": id, "neverAttempted": true});
+    // Counted first: nothing is begun by that, with an Idempotency-Key or without.
+    let mut asked = body.clone();
+    asked["dryRun"] = true.into();
+    for _ in 0..2 {
+        let request = request(Method::POST, "/api/v1/webhook-deliveries/resend")
+            .header("x-api-key", &key.text)
+            .header("content-type", "application/json")
+            .header("idempotency-key", "counted")
+            .body(asked.to_string().into())
+            .unwrap();
+        let counted = world.send(request).await;
+        assert_eq!((counted.status.as_u16(), counted.json()), (200, json!({"count": 3})), "{}", counted.text());
+        assert_eq!(counted.header("idempotent-replayed"), "");
+    }
+    let jobs: i64 = sqlx::query_scalar("select count(*) from resend_jobs").fetch_one(world.db.system()).await.unwrap();
+    assert_eq!((jobs, world.webhook(&key, id).await["health"]["neverAttempted"].clone()), (0, json!(3)));
     let job = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &key, body).await;
     assert_eq!((job.status.as_u16(), &job.json()["total"]), (202, &json!(3)), "{}", job.text());
     let got = sink.gets(4).await;
@@ -508,6 +602,58 @@ async fn one_that_hangs_delays_nobody(_: PgPoolOptions, options: PgConnectOption
     // The workers are not waited for: they would wait for the hanging attempts.
 }
 
+/// An endpoint that never answers: the attempt ends, is written down and made again later; the endpoint gets half as
+/// many requests at once, and nobody else notices.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn silence_ends_an_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let patience = Patience { answer: Duration::from_secs(1), slow: Duration::from_millis(500) };
+    world.workers.spawn(listener::run(world.state.clone()));
+    world.workers.spawn(deliverer::run(world.state.clone(), patience));
+    let key = world.key("hooks", ALL).await;
+    let ((silent, says_nothing), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    silent.pause(Duration::from_secs(60));
+    let (id, _) = world.hook(&key, says_nothing, json!({"events": ["message.*"], "concurrency": 8})).await;
+    world.hook(&key, answers, json!({})).await;
+    world.emit("message.sent", 1).await;
+    silent.gets(1).await;
+    eventually("the attempt is written down", async || {
+        world.webhook(&key, id).await["lastError"] == "There was no whole answer within 1 s."
+    })
+    .await;
+    let delivery = world.delivered(&key, id, "pending").await;
+    let attempt = &delivery["attemptLog"][0];
+    assert_eq!(
+        (&attempt["status"], &attempt["error"]),
+        (&Value::Null, &json!("There was no whole answer within 1 s."))
+    );
+    assert!((1_000..2_000).contains(&attempt["durationMs"].as_u64().unwrap()), "{attempt}");
+    let time = |name: &str| delivery[name].as_str().unwrap().parse::<chrono::DateTime<Utc>>().unwrap();
+    // The time-out, then 5 s, give or take a fifth.
+    let wait = (time("nextAttemptAt") - time("lastAttemptAt")).num_milliseconds();
+    assert!((5_000..8_000).contains(&wait), "{wait} ms");
+
+    // Four of the eight, and the fifth when one of them has ended.
+    world.emit("message.read", 5).await;
+    quick.gets(6).await;
+    let got = silent.gets(6).await;
+    assert!(got[5].at - got[1].at >= Duration::from_millis(900), "{:?}", got[5].at - got[1].at);
+    assert!(got[4].at - got[1].at < Duration::from_millis(900), "{:?}", got[4].at - got[1].at);
+    assert!(quick.got()[5].at < got[5].at, "the other one was not kept waiting");
+
+    // Once it speaks again it gets everything.
+    silent.pause(Duration::ZERO);
+    eventually("all are delivered", async || {
+        sqlx::query("update deliveries set due = now() where status = 'pending' and attempt > 0")
+            .execute(world.db.system())
+            .await
+            .unwrap();
+        world.deliveries(&key, id).await.iter().all(|delivery| delivery["status"] == "succeeded")
+    })
+    .await;
+    world.finish().await;
+}
+
 /// However many endpoints an organization has that hang: it takes no more than its share of the places.
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn an_organization_that_hangs_delays_no_other(_: PgPoolOptions, options: PgConnectOptions) {
@@ -531,6 +677,73 @@ async fn an_organization_that_hangs_delays_no_other(_: PgPoolOptions, options: P
     quick.gets(200).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(hanging.0.most.load(Ordering::SeqCst), 128, "a quarter of 512, although 160 may at once");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+impl World {
+    /// An organization with so many retries due as can be under way, 200: the first attempts of four endpoints have
+    /// failed. Its other endpoint hears of `instance.status` and has nothing to do.
+    async fn with_retries(&self, name: &str, hanging: SocketAddr, other: SocketAddr) -> OrgId {
+        let organization = OrgId::new();
+        sqlx::query("insert into organizations (id, name) values ($1, $2)")
+            .bind(organization.0)
+            .bind(name)
+            .execute(self.db.system())
+            .await
+            .unwrap();
+        let key = self.key_with(organization, name, ALL, |_| {}).await;
+        for _ in 0..4 {
+            self.hook(&key, hanging, json!({"events": ["message.*"], "concurrency": 100})).await;
+        }
+        self.hook(&key, other, json!({"events": ["instance.status"]})).await;
+        self.emit_for(organization, "message.sent", 60).await;
+        sqlx::query("update deliveries set attempt = 1 where organization_id = $1")
+            .bind(organization.0)
+            .execute(self.db.system())
+            .await
+            .unwrap();
+        organization
+    }
+}
+
+/// However many retries of an organization hang: half of its places is left for first attempts.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn retries_that_hang_delay_no_first_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let ((hanging, hangs), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    hanging.pause(Duration::from_secs(60));
+    let organization = world.with_retries("Acme Too", hangs, answers).await;
+    world.workers = workers::start(&world.state);
+    hanging.gets(64).await;
+    let begun = Instant::now();
+    for _ in 0..5 {
+        world.emit_for(organization, "instance.status", 40).await;
+    }
+    quick.gets(200).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 64, "half of 128, although 200 may at once");
+    // The workers are not waited for: they would wait for the hanging attempts.
+}
+
+/// Nor do those of many organizations together.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn retries_of_all_delay_no_first_attempt(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = quiet(options).await;
+    let ((hanging, hangs), (quick, answers)) = (Sink::start().await, Sink::start().await);
+    hanging.pause(Duration::from_secs(60));
+    let mut organizations = Vec::new();
+    for n in 0..6 {
+        organizations.push(world.with_retries(&format!("Number {n}"), hangs, answers).await);
+    }
+    world.workers = workers::start(&world.state);
+    hanging.gets(256).await;
+    let begun = Instant::now();
+    for organization in organizations {
+        world.emit_for(organization, "instance.status", 40).await;
+    }
+    quick.gets(240).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hanging.0.most.load(Ordering::SeqCst), 256, "half of 512, although 384 may at once");
     // The workers are not waited for: they would wait for the hanging attempts.
 }
 
@@ -671,9 +884,14 @@ async fn deliveries_are_listed_filtered_and_resent(_: PgPoolOptions, options: Pg
     ] {
         assert_eq!(world.call(method, &path, &eve, json!({})).await.problem(), "not_found", "{path}");
     }
-    let body = json!({"webhookId": id});
-    let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
-    assert_eq!(refused.problem(), "not_found");
+    for dry_run in [false, true] {
+        let body = json!({"webhookId": id, "dryRun": dry_run});
+        let refused = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, body).await;
+        assert_eq!(refused.problem(), "not_found");
+    }
+    let all = json!({"event": "*", "dryRun": true});
+    let counted = world.call(Method::POST, "/api/v1/webhook-deliveries/resend", &eve, all).await;
+    assert_eq!(counted.json(), json!({"count": 0}));
     world.finish().await;
 }
 

@@ -2,10 +2,10 @@
 
 use axum::{
     extract::{Path, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use domain::{
-    ids::{AttemptId, DeliveryId, EndpointId, EventId, JobId, KeyId, MessageId},
+    ids::{AttemptId, DeliveryId, EndpointId, EventId, JobId, KeyId, MessageId, OrgId},
     keys::Environment,
     time::Time,
     webhooks::{self, DeliveryFilter, DeliveryRow, DeliveryStatus, deliveries, resend, store},
@@ -329,7 +329,7 @@ pub(in crate::api) async fn resend_one(
 /// Which deliveries to send again; at least one of the fields must be there.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes what ResendFilter::take reads")]
+#[expect(dead_code, reason = "describes what Resend::take reads")]
 pub(in crate::api) struct ResendDeliveries {
     /// Only those of this endpoint.
     #[schema(pattern = "^whk_[0-7][0-9a-hjkmnp-tv-z]{25}$", example = "whk_01jd3qz5k8e9rb1w0c5m2n6x7y")]
@@ -353,25 +353,42 @@ pub(in crate::api) struct ResendDeliveries {
     to: Option<String>,
     /// Only those of which no attempt was ever made.
     never_attempted: Option<bool>,
+    /// Only count them.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
 }
 
-/// The filter without what the key narrows it to.
-pub(in crate::api) struct ResendFilter(DeliveryFilter);
+pub(in crate::api) struct Resend {
+    /// Without what the key narrows it to.
+    filter: DeliveryFilter,
+    dry_run: bool,
+}
 
-impl Fields for ResendFilter {
+impl Fields for Resend {
     fn take(object: &mut Object) -> Self {
         let fields =
             ["webhookId", "status", "event", "codeClass", "messageId", "keyId", "from", "to", "neverAttempted"];
         if !fields.iter().any(|field| object.has(field)) {
             object.complain("webhookId", "Say which deliveries: give at least one of the fields.");
         }
-        Self(DeliveryFilter {
-            endpoint: object.optional_id("webhookId"),
-            code_class: class(object.optional_int("codeClass", 0..=5)),
-            never_attempted: object.optional_bool("neverAttempted").unwrap_or_default(),
-            ..filter(object)
-        })
+        Self {
+            filter: DeliveryFilter {
+                endpoint: object.optional_id("webhookId"),
+                code_class: class(object.optional_int("codeClass", 0..=5)),
+                never_attempted: object.optional_bool("neverAttempted").unwrap_or_default(),
+                ..filter(object)
+            },
+            dry_run: object.optional_bool("dryRun").unwrap_or_default(),
+        }
     }
+}
+
+/// How many deliveries a filter matches.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct ResendCount {
+    /// Deliveries that would be sent again if it were asked for now.
+    #[schema(minimum = 0, example = 42)]
+    count: u64,
 }
 
 /// A background job that sends deliveries again.
@@ -426,6 +443,8 @@ impl From<webhooks::ResendJob> for ResendJob {
 ///
 /// Sends again everything that matches, in the background. Deliveries to disabled and deleted endpoints, and those
 /// that are being sent right now, are passed over. One such job runs at a time; meanwhile another one is 409.
+///
+/// With `dryRun` nothing is sent or written: the answer says, with status 200, how many deliveries it would be now.
 #[utoipa::path(
     post,
     path = "/webhook-deliveries/resend",
@@ -435,24 +454,37 @@ impl From<webhooks::ResendJob> for ResendJob {
     request_body = ResendDeliveries,
     responses(
         (status = 202, description = "The job", body = ResendJob),
+        (status = 200, description = "How many it would be; only with `dryRun`", body = ResendCount),
         (status = 404, description = "There is no such endpoint"),
     ),
 )]
 pub(in crate::api) async fn resend_many(
     State(state): State<AppState>,
     caller: Authorized<ManageWebhooks>,
-    once: Once<ResendFilter>,
+    once: Once<Resend>,
 ) -> Result<Response> {
     let (actor, only) = (caller.actor(), only(caller.key()));
+    let Resend { filter, dry_run } = once.body();
+    let filter = DeliveryFilter { environment: only, ..filter.clone() };
+    if *dry_run {
+        seen(&state, actor.organization_id, &filter).await?;
+        let count = resend::count(&state.db, actor.organization_id, &filter).await?;
+        return Ok(axum::Json(ResendCount { count }).into_response());
+    }
     let run = state.clone();
-    once.run(&state, StatusCode::ACCEPTED, move |ResendFilter(filter)| async move {
-        let filter = DeliveryFilter { environment: only, ..filter };
-        if let Some(endpoint) = filter.endpoint {
-            store::get(&run.db, actor.organization_id, only, endpoint).await?;
-        }
+    once.run(&state, StatusCode::ACCEPTED, move |_| async move {
+        seen(&run, actor.organization_id, &filter).await?;
         Ok(ResendJob::from(resend::start(&run.db, &actor, &filter).await?))
     })
     .await
+}
+
+/// Is the endpoint there that a filter asks for?
+async fn seen(state: &AppState, organization: OrgId, filter: &DeliveryFilter) -> Result<()> {
+    if let Some(endpoint) = filter.endpoint {
+        store::get(&state.db, organization, filter.environment, endpoint).await?;
+    }
+    Ok(())
 }
 
 /// A resend job

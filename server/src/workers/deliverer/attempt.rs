@@ -15,11 +15,11 @@ use domain::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
+use super::Patience;
 use crate::net::{Answer, Client, Limits, NetError};
 
-const LIMITS: Limits = Limits { total: Duration::from_secs(15), body: 64 * 1024 };
-/// A failure that took this long has held its place for nothing.
-const SLOW: Duration = Duration::from_secs(5);
+/// Bytes of an answer's body that are kept.
+const BODY_KEPT: usize = 64 * 1024;
 /// Headers of an answer that are kept.
 const HEADERS_KEPT: usize = 100;
 const HEADER_KEPT: usize = 4 * 1024;
@@ -43,7 +43,12 @@ pub(super) enum Effect {
 }
 
 /// Attempts a delivery once.
-pub(super) async fn attempt(client: &Client, target: &Target, delivery: &Claimed) -> (Done, Effect) {
+pub(super) async fn attempt(
+    client: &Client,
+    patience: Patience,
+    target: &Target,
+    delivery: &Claimed,
+) -> (Done, Effect) {
     let at = Utc::now();
     let mut done = Done {
         delivery: delivery.id,
@@ -65,7 +70,7 @@ pub(super) async fn attempt(client: &Client, target: &Target, delivery: &Claimed
     let answer = match request(target, delivery, at) {
         Ok(request) => {
             done.request_headers = shown(request.headers(), target);
-            client.send(request, LIMITS).await
+            client.send(request, Limits { total: patience.answer, body: BODY_KEPT }).await
         }
         Err(sentence) => Err(NetError::NotSent(sentence)),
     };
@@ -85,7 +90,7 @@ pub(super) async fn attempt(client: &Client, target: &Target, delivery: &Claimed
         }
         Err(error) => {
             done.error = error.to_string();
-            if started.elapsed() >= SLOW { Effect::Hung } else { Effect::Failed }
+            if started.elapsed() >= patience.slow { Effect::Hung } else { Effect::Failed }
         }
     };
     if effect != Effect::Succeeded {

@@ -19,7 +19,7 @@ use domain::{
     },
 };
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     Shared,
     attempt::{Effect, attempt},
+    places::Places,
     writer::Line,
 };
 
@@ -56,7 +57,7 @@ struct Ended {
 pub(super) struct Lane {
     shared: Arc<Shared>,
     /// What the organization's endpoints may have under way together.
-    tenant_places: Arc<Semaphore>,
+    tenant_places: Arc<Places>,
     id: EndpointId,
     wake: Arc<Notify>,
     target: watch::Receiver<Option<Arc<Target>>>,
@@ -88,7 +89,7 @@ pub(super) struct Lane {
 impl Lane {
     pub fn new(
         shared: Arc<Shared>,
-        tenant_places: Arc<Semaphore>,
+        tenant_places: Arc<Places>,
         id: EndpointId,
         wake: Arc<Notify>,
         target: watch::Receiver<Option<Arc<Target>>>,
@@ -341,17 +342,16 @@ impl Lane {
 /// One attempt, from waiting for a place to handing in what came of it.
 async fn one(
     shared: Arc<Shared>,
-    tenant_places: Arc<Semaphore>,
+    tenant_places: Arc<Places>,
     current: watch::Receiver<Option<Arc<Target>>>,
     delivery: Claimed,
     retry: bool,
     late: bool,
     unwritten: Arc<AtomicUsize>,
 ) -> Ended {
-    // Closed never: the semaphores live as long as their lanes.
-    let _tenant_place = tenant_places.acquire_owned().await.ok();
-    let _late_place = if late { shared.late_places.clone().acquire_owned().await.ok() } else { None };
-    let _place = shared.places.clone().acquire_owned().await.ok();
+    // Its own organization's first: what waits for that keeps no other organization waiting.
+    let _tenant_place = tenant_places.take(late).await;
+    let _place = shared.places.take(late).await;
     // As it is after the wait: its address or secret may have been changed, or it was disabled.
     let target = current.borrow().clone();
     let Some(target) = target else {
@@ -361,7 +361,7 @@ async fn one(
         }
         return Ended { retry, effect: Effect::None };
     };
-    let (done, effect) = attempt(&shared.state.net.webhooks, &target, &delivery).await;
+    let (done, effect) = attempt(&shared.state.net.webhooks, shared.patience, &target, &delivery).await;
     unwritten.fetch_add(1, Ordering::Release);
     if shared.results.send(Line { done, unwritten }).await.is_err() {
         tracing::error!("nobody writes down attempts any more");

@@ -154,7 +154,7 @@ pub async fn edit_endpoint(
     let me = current().await?.manages_integrations()?;
     let old = domain::webhooks::store::get(me.db(), me.organization(), None, id).await?;
     let form = EndpointForm { events: plain::without_covered(events), ..form };
-    let version = Some(form.version.parse().unwrap_or_default());
+    let version = form.version.parse().unwrap_or_default();
     let saved = match plain::endpoint(&me, &form, Some(&old)) {
         Ok(new) => domain::webhooks::store::edit(me.db(), &me.state.sealer, &me.actor(), None, id, version, new)
             .await

@@ -174,7 +174,7 @@ fn Fields(form: EndpointForm, state: FormState) -> impl IntoView {
                     id="endpoint-headers"
                     label="Custom headers"
                     optional=true
-                    help="One a line, such as Authorization: Bearer abc. A name without a value keeps the stored one; values are never shown again."
+                    help="One a line, such as Authorization: Bearer abc. A name without a value keeps the stored one, as long as the URL leads to the same server; values are never shown again."
                     error=state.error("headers")
                 >
                     <TextArea name="form[headers]" value=form.headers.clone() rows=3 mono=true attr:spellcheck="false"/>
