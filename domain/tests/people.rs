@@ -7,9 +7,13 @@ mod common;
 use chrono::{Duration, Utc};
 use common::{PASSWORD, World};
 use domain::{
-    Error,
+    Db, Error,
     audit::store::{Verdict, page, verify},
-    people::{Actor, Role, invitations, members, sessions, sign_in},
+    people::{
+        Actor, Role, invitations, members,
+        passwords::{Cost, Hasher},
+        sessions, sign_in,
+    },
     secret::{ExposeSecret, SecretString},
 };
 use serde_json::json;
@@ -24,17 +28,30 @@ fn message(error: Error) -> String {
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn set_up_happens_once(pool: PgPool) {
-    let world = World::new(&pool).await;
-    assert!(sign_in::any_organization(&world.db).await.unwrap());
-    let again =
-        sign_in::setup(&world.db, &world.hasher, "B", "B", "b@b.example", &SecretString::from(PASSWORD), None).await;
-    assert!(matches!(again, Err(Error::Conflict(_))));
-    let wrong = sign_in::setup(&world.db, &world.hasher, "", " ", "b@b", &SecretString::from("short"), None).await;
-    let Err(Error::Invalid(errors)) = wrong else { panic!("all fields are wrong") };
+    let db = Db::open(pool.connect_options().as_ref().clone(), 4);
+    let hasher = Hasher::new(Cost::Test, 4).unwrap();
+    let set_up = async |organization: &str, name: &str, email: &str, password: &str| {
+        sign_in::setup(&db, &hasher, organization, name, email, &SecretString::from(password), None).await
+    };
+    let Err(Error::Invalid(errors)) = set_up("", " ", "b@b", "short").await else { panic!("all fields are wrong") };
     assert_eq!(
         errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(),
         ["organization", "name", "email", "password"]
     );
+    let (a, b) =
+        tokio::join!(set_up("A", "A", "owner@acme.example", PASSWORD), set_up("B", "B", "b@b.example", PASSWORD));
+    assert!(a.is_ok() != b.is_ok(), "two who set up at once make one organization");
+    assert!(sign_in::any_organization(&db).await.unwrap());
+
+    // From now on everybody hears the same, so that nobody learns who exists or what their password is.
+    let known = if a.is_ok() { "owner@acme.example" } else { "b@b.example" };
+    for (email, password) in
+        [(known, PASSWORD), (known, "wrong wrong wrong"), ("nobody@acme.example", PASSWORD), ("", "short")]
+    {
+        let again = set_up("C", "C", email, password).await;
+        let Err(Error::Conflict(text)) = again else { panic!("{email} {password}: {again:?}") };
+        assert_eq!(text, "This Bouncer is already set up. Sign in, or ask an admin for an invitation.");
+    }
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -26,7 +26,8 @@ pub async fn any_organization(db: &Db) -> Result<bool> {
 /// The first organization and its owner.
 ///
 /// # Errors
-/// `Conflict` when there is an organization already: then people come by invitation.
+/// `Conflict` when there is an organization already: then people come by invitation. Whatever the form says, it is
+/// answered before anything of it is looked at, so that nobody learns here who exists or what their password is.
 pub async fn setup(
     db: &Db,
     hasher: &Hasher,
@@ -36,6 +37,9 @@ pub async fn setup(
     password: &SecretString,
     ip: Option<IpAddr>,
 ) -> Result<(PersonId, OrgId)> {
+    if any_organization(db).await? {
+        return Err(already_set_up());
+    }
     make(db, hasher, organization, name, email, password, ip, true).await
 }
 
@@ -50,6 +54,10 @@ pub async fn create_organization(
     ip: Option<IpAddr>,
 ) -> Result<(PersonId, OrgId)> {
     make(db, hasher, organization, name, email, password, ip, false).await
+}
+
+fn already_set_up() -> Error {
+    Error::Conflict("This Bouncer is already set up. Sign in, or ask an admin for an invitation.".into())
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of one form, and where they come from")]
@@ -96,9 +104,7 @@ async fn make(
     sqlx::query("select pg_advisory_xact_lock(hashtextextended('setup', 0))").execute(&mut *tx).await?;
     if first && sqlx::query_scalar!(r#"select exists(select from organizations) as "any!""#).fetch_one(&mut *tx).await?
     {
-        return Err(Error::Conflict(
-            "This Bouncer is already set up. Sign in, or ask an admin for an invitation.".into(),
-        ));
+        return Err(already_set_up());
     }
     let id = OrgId::new();
     sqlx::query!("insert into organizations (id, name) values ($1, $2)", id.0, organization).execute(&mut *tx).await?;

@@ -217,6 +217,33 @@ async fn a_wrong_password_comes_back_without_itself(_: PgPoolOptions, options: P
     assert!(!page.text().contains("not the password at all"));
 }
 
+/// After the first run its form says the same to everybody, so that it tells nobody's password.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn setup_is_over_whatever_is_sent_there(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let fields = |email, password| {
+        [("organization", "Mine"), ("name", "Eve"), ("email", email), ("password", password), ("repeated", password)]
+    };
+    let mut answers = Vec::new();
+    for (email, password) in [
+        ("ada@acme.example", PASSWORD),
+        ("ada@acme.example", "not the password at all"),
+        ("nobody@acme.example", PASSWORD),
+    ] {
+        let mut request = form("/_fn/setup/create").body(encoded(&fields(email, password))).unwrap();
+        request.headers_mut().insert("accept", http::HeaderValue::from_static("application/json"));
+        let answer = world.send(request).await;
+        answers.push((answer.status.as_u16(), answer.text().to_owned()));
+
+        let plain = world.submit("/_fn/setup/create", "", &fields(email, password)).await;
+        assert_eq!((plain.status.as_u16(), plain.header("location")), (302, "/sign-in"));
+        let page = world.page("/sign-in", &cookie(&plain)).await;
+        assert!(page.text().contains("This Bouncer is already set up."), "{}", page.text());
+        assert!(!page.text().contains("Mine") && !page.text().contains(email), "nothing of the form is kept");
+    }
+    assert!(answers.iter().all(|answer| answer.0 == 409 && *answer == answers[0]), "{answers:?}");
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn a_session_ends_after_hours_of_rest_and_after_a_week(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;
