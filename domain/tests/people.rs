@@ -16,6 +16,7 @@ use domain::{
     },
     secret::{ExposeSecret, SecretString},
 };
+use futures::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -74,6 +75,71 @@ async fn signing_in_tells_nothing_and_gets_slow(pool: PgPool) {
     assert!((800..=901).contains(&retry_after_s), "{retry_after_s}");
     sqlx::query("update sign_in_failures set at = at - interval '15 minutes'").execute(&pool).await.unwrap();
     assert!(attempt("owner@acme.example", PASSWORD).await.is_ok());
+}
+
+/// Failures that are written down.
+async fn failures(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(*) from sign_in_failures").fetch_one(pool).await.unwrap()
+}
+
+/// How many of these answers said that the password is wrong; all others were too many.
+fn wrong<T: std::fmt::Debug>(answers: Vec<Result<T, Error>>) -> usize {
+    answers
+        .iter()
+        .filter(|answer| match answer {
+            Err(Error::Invalid(_)) => true,
+            Err(Error::Limited { .. }) => false,
+            other => panic!("{other:?}"),
+        })
+        .count()
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn guesses_at_once_are_counted_before_they_are_checked(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, hasher, owner) = (&world.db, &world.hasher, &world.owner);
+    let guess = SecretString::from("wrong wrong wrong");
+    let ip = |n: usize| Some(format!("198.51.100.{n}").parse().unwrap());
+
+    // From everywhere at one account,
+    let answers = join_all((0..40).map(|n| sign_in::sign_in(db, hasher, "owner@acme.example", &guess, ip(n)))).await;
+    assert_eq!(wrong(answers), 10);
+    sqlx::query("delete from sign_in_failures").execute(&pool).await.unwrap();
+    // from one address at many accounts,
+    let emails: Vec<_> = (0..80).map(|n| format!("{n}@acme.example")).collect();
+    let answers = join_all(emails.iter().map(|email| sign_in::sign_in(db, hasher, email, &guess, ip(1)))).await;
+    assert_eq!(wrong(answers), 50);
+    sqlx::query("delete from sign_in_failures").execute(&pool).await.unwrap();
+    // where somebody changes their password, and where they join an organization.
+    let other = world.other_organization().await;
+    let (_, token) = invitations::create(db, &other, "owner@acme.example", Role::Viewer).await.unwrap();
+    let current = SecretString::from(PASSWORD);
+    let change = join_all((0..20).map(|_| sign_in::change_password(db, hasher, owner, &guess, &current)));
+    let join = join_all((0..20).map(|n| invitations::accept(db, hasher, token.expose_secret(), "", &guess, ip(n))));
+    let (change, join) = tokio::join!(change, join);
+    assert_eq!(wrong(change) + wrong(join), 10, "all count together");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn who_knows_the_password_is_not_counted(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, hasher, owner) = (&world.db, &world.hasher, &world.owner);
+    let (right, guess) = (SecretString::from(PASSWORD), SecretString::from("wrong wrong wrong"));
+    let attempt = |password| sign_in::sign_in(db, hasher, "owner@acme.example", password, owner.ip);
+    attempt(&right).await.unwrap();
+    assert_eq!(failures(&pool).await, 0);
+    // One who mistypes and then does not: the address remembers, the account is as new.
+    attempt(&guess).await.unwrap_err();
+    assert_eq!(failures(&pool).await, 2);
+    attempt(&right).await.unwrap();
+    assert_eq!(failures(&pool).await, 1);
+    for round in 0..5 {
+        for answer in join_all((0..8).map(|_| attempt(&right))).await {
+            answer.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        }
+    }
+    sign_in::change_password(db, hasher, owner, &right, &SecretString::from("another long phrase")).await.unwrap();
+    assert_eq!(failures(&pool).await, 1);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

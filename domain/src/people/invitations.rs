@@ -11,7 +11,7 @@ use super::{
     Actor, Invitation, InvitationOffer, Role, form,
     members::{may_manage, may_touch},
     passwords::{self, Hasher},
-    sign_in::insert_person,
+    sign_in::{insert_person, password_is_right},
 };
 use crate::{
     Db, Error,
@@ -162,9 +162,7 @@ pub async fn accept(
     let known = match known {
         Some(person) => {
             // The link alone must not open somebody's account: the same limits as for signing in.
-            super::sign_in::sign_in_limits(db, &offer.email, ip).await?;
-            if !hasher.verify(password, Some(person.password_hash)).await? {
-                super::sign_in::note_failure(db, &offer.email, ip).await?;
+            if !password_is_right(db, hasher, &offer.email, ip, password, Some(person.password_hash)).await? {
                 return Err(Error::field("password", "This is not the password of your account."));
             }
             Some(PersonId(person.id))
