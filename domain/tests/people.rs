@@ -231,8 +231,8 @@ async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
     let later = Utc::now() + Duration::hours(1);
     assert!(sessions::insert(db, "one", &data, later).await.unwrap());
     assert!(!sessions::insert(db, "one", &data, later).await.unwrap());
-    sessions::save(db, "two", &data, later).await.unwrap();
-    sessions::save(db, "old", &data, Utc::now() - Duration::seconds(1)).await.unwrap();
+    assert!(sessions::insert(db, "two", &data, later).await.unwrap());
+    assert!(sessions::insert(db, "old", &data, Utc::now() - Duration::seconds(1)).await.unwrap());
     assert_eq!(sessions::load(db, "one").await.unwrap().unwrap().0, data);
     assert!(sessions::load(db, "old").await.unwrap().is_none());
     let stored: Vec<u8> = sqlx::query_scalar("select id_hash from sessions limit 1").fetch_one(&pool).await.unwrap();
@@ -243,6 +243,14 @@ async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
     assert!(matches!(sessions::end(db, &foreign, &list[0].handle).await, Err(Error::NotFound)));
     assert_eq!(sessions::end_others(db, owner, "one").await.unwrap(), 2);
     assert!(sessions::load(db, "one").await.unwrap().is_some() && sessions::load(db, "two").await.unwrap().is_none());
+    // A request that began before may still save what it read: nobody is signed in again by that.
+    for ended in ["two", "old", "never"] {
+        sessions::save(db, ended, &data, later).await.unwrap();
+        assert!(sessions::load(db, ended).await.unwrap().is_none(), "{ended}");
+    }
+    let changed = json!({"person_id": person, "note": "Saved"});
+    sessions::save(db, "one", &changed, later).await.unwrap();
+    assert_eq!(sessions::load(db, "one").await.unwrap().unwrap().0, changed);
 
     let (old, new) = (SecretString::from(PASSWORD), SecretString::from("another long phrase"));
     let wrong = sign_in::change_password(db, &world.hasher, owner, &new, &old).await;
