@@ -248,9 +248,10 @@ async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
         sessions::save(db, ended, &data, later).await.unwrap();
         assert!(sessions::load(db, ended).await.unwrap().is_none(), "{ended}");
     }
-    let changed = json!({"person_id": person, "note": "Saved"});
+    let changed = json!({"person_id": person, "note": "Sa\0ved"});
     sessions::save(db, "one", &changed, later).await.unwrap();
-    assert_eq!(sessions::load(db, "one").await.unwrap().unwrap().0, changed);
+    let changed = json!({"person_id": person, "note": "Saved"});
+    assert_eq!(sessions::load(db, "one").await.unwrap().unwrap().0, changed, "without what Postgres does not take");
 
     let (old, new) = (SecretString::from(PASSWORD), SecretString::from("another long phrase"));
     let wrong = sign_in::change_password(db, &world.hasher, owner, &new, &old).await;
@@ -277,6 +278,9 @@ async fn the_audit_log_cannot_be_changed_unnoticed(pool: PgPool) {
     assert_eq!(rows.iter().map(|r| r.seq).collect::<Vec<_>>(), [9, 8, 7]);
     assert_eq!(rows[0].ip.unwrap().to_string(), "203.0.113.9");
     assert_eq!(page(&world.db, org, Some(3), None, Some("owner@acme.example"), 10).await.unwrap().len(), 2);
+    // What Postgres takes in no text is passed over.
+    assert_eq!(page(&world.db, org, None, Some("\0"), None, 10).await.unwrap().len(), 0);
+    assert_eq!(page(&world.db, org, Some(3), None, Some("owner\0@acme.example"), 10).await.unwrap().len(), 2);
 
     let update = sqlx::query("update audit_log set actor = 'somebody' where seq = 4").execute(&pool).await;
     assert!(update.unwrap_err().to_string().contains("append-only"));

@@ -37,11 +37,11 @@ fn encoded(fields: &[(&str, &str)]) -> Body {
 }
 
 impl World {
-    async fn submit(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn submit(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(form(path).header("cookie", cookie).body(encoded(fields)).unwrap()).await
     }
 
-    async fn page(&self, path: &str, cookie: &str) -> Answer {
+    pub async fn page(&self, path: &str, cookie: &str) -> Answer {
         self.send(
             Request::get(path).header("accept", "text/html").header("cookie", cookie).body(Body::empty()).unwrap(),
         )
