@@ -222,6 +222,79 @@ async fn roles_hold(pool: PgPool) {
     assert_eq!(list.iter().filter(|m| m.role == Role::Owner).count(), 1);
 }
 
+/// Somebody who joins Acme.
+async fn joined(world: &World, email: &str, role: Role) -> Actor {
+    let (_, token) = invitations::create(&world.db, &world.owner, email, role).await.unwrap();
+    let password = SecretString::from(PASSWORD);
+    let (person, _) =
+        invitations::accept(&world.db, &world.hasher, token.expose_secret(), "Eve", &password, None).await.unwrap();
+    Actor { person_id: Some(person), name: email.into(), role: Some(role), ..world.owner.clone() }
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn nobody_comes_back_by_a_link_they_kept(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, owner) = (&world.db, &world.owner);
+    let open = async || {
+        let mut open: Vec<_> =
+            invitations::list(db, world.org()).await.unwrap().into_iter().map(|one| one.email).collect();
+        open.sort_unstable();
+        open
+    };
+    invitations::create(db, owner, "kept@acme.example", Role::Admin).await.unwrap();
+
+    // Removed: all that she made.
+    let eve = joined(&world, "eve@acme.example", Role::Admin).await;
+    let (link, token) = invitations::create(db, &eve, "eve@evil.example", Role::Admin).await.unwrap();
+    assert_eq!(open().await, ["eve@evil.example", "kept@acme.example"]);
+    members::remove(db, owner, eve.person_id.unwrap()).await.unwrap();
+    assert_eq!(open().await, ["kept@acme.example"]);
+    assert!(matches!(invitations::offer(db, token.expose_secret()).await, Err(Error::NotFound)));
+    let [row] = &page(db, world.org(), None, Some("invitation.revoked"), None, 9).await.unwrap()[..] else {
+        panic!("one was withdrawn")
+    };
+    assert_eq!((row.actor.as_str(), row.subject_name.as_str()), ("owner@acme.example", "eve@evil.example"));
+    assert_eq!(row.subject, link.to_string());
+    let late = invitations::create(db, &eve, "late@evil.example", Role::Viewer).await;
+    assert!(matches!(late, Err(Error::Forbidden(_))), "with a right that she had when the call began");
+
+    // With a lower role: what that role may not make.
+    let bob = joined(&world, "bob@acme.example", Role::Owner).await;
+    let person = bob.person_id.unwrap();
+    invitations::create(db, &bob, "b1@acme.example", Role::Owner).await.unwrap();
+    invitations::create(db, &bob, "b2@acme.example", Role::Admin).await.unwrap();
+    members::set_role(db, owner, person, Role::Admin).await.unwrap();
+    assert_eq!(open().await, ["b2@acme.example", "kept@acme.example"]);
+    members::set_role(db, owner, person, Role::Developer).await.unwrap();
+    assert_eq!(open().await, ["kept@acme.example"]);
+
+    // At the same moment: whichever is first, no link is left.
+    for round in 0..10 {
+        let email = format!("fay{round}@acme.example");
+        let fay = joined(&world, &email, Role::Admin).await;
+        let invited = format!("{round}@evil.example");
+        let (removed, _) = tokio::join!(
+            members::remove(db, owner, fay.person_id.unwrap()),
+            invitations::create(db, &fay, &invited, Role::Viewer),
+        );
+        removed.unwrap();
+        assert_eq!(open().await, ["kept@acme.example"], "round {round}");
+    }
+    for round in 0..10 {
+        let gus = joined(&world, &format!("gus{round}@acme.example"), Role::Admin).await;
+        let invited = format!("friend{round}@evil.example");
+        let (_, token) = invitations::create(db, &gus, &invited, Role::Viewer).await.unwrap();
+        let password = SecretString::from(PASSWORD);
+        let (removed, accepted) = tokio::join!(
+            members::remove(db, owner, gus.person_id.unwrap()),
+            invitations::accept(db, &world.hasher, token.expose_secret(), "Friend", &password, None),
+        );
+        removed.unwrap();
+        assert!(matches!(accepted, Ok(_) | Err(Error::NotFound)), "round {round}: {accepted:?}");
+        assert_eq!(open().await, ["kept@acme.example"], "round {round}");
+    }
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn passwords_and_sessions_change_hands_safely(pool: PgPool) {
     let world = World::new(&pool).await;
