@@ -1,7 +1,7 @@
 //! The first-call radar: server-sent events that tell the reveal card of the first calls with a new key.
 //!
 //! Each event `call` carries a [`CallSeen`] as JSON. The stream ends after the first call that was let through, after
-//! half an hour, and when the server stops.
+//! half an hour, when the server stops, and when whoever opened it is signed out or no member any more.
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
@@ -64,6 +64,7 @@ pub async fn calls(
         COUNTERS.live.increment(1.0);
         let radar = Radar {
             state: state.clone(),
+            session,
             organization: viewer.organization_id,
             key,
             seen: seen.into_iter().collect(),
@@ -84,6 +85,7 @@ pub async fn calls(
 
 struct Radar {
     state: AppState,
+    session: Session,
     organization: OrgId,
     key: KeyId,
     seen: HashSet<RequestId>,
@@ -94,12 +96,13 @@ impl Radar {
     async fn run(mut self, mut news: broadcast::Receiver<KeyId>) {
         let end = Instant::now() + LONGEST;
         while Instant::now() < end && !self.events.is_closed() {
-            match usage::store::first_calls(&self.state.db, self.organization, self.key).await {
-                Ok(calls) => {
+            match self.look().await {
+                Ok(Some(calls)) => {
                     if self.show(calls).await.is_err() {
                         return;
                     }
                 }
+                Ok(None) => return,
                 // The card goes on waiting; so do we.
                 Err(domain::Error::Unavailable) => {}
                 Err(error) => tracing::error!(%error, "the radar cannot look"),
@@ -113,6 +116,16 @@ impl Radar {
                     Ok(Err(broadcast::error::RecvError::Closed)) => return,
                 }
             }
+        }
+    }
+
+    /// The first calls; `None` when they are no longer for whoever opened the stream, which is asked with each look.
+    async fn look(&self) -> domain::Result<Option<Vec<CallSeen>>> {
+        match guard::viewer_by_now(&self.state, &self.session).await? {
+            Some(viewer) if viewer.organization_id == self.organization => {
+                usage::store::first_calls(&self.state.db, self.organization, self.key).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
