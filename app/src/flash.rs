@@ -1,5 +1,6 @@
 //! What must survive the redirect after a form was sent without script: what was typed, what was wrong with it, or
-//! one sentence of success. Kept in the session, read once. Never passwords; secrets only sealed.
+//! one sentence of success. Kept in the session, read once. Never passwords; secrets only sealed. Of somebody who is not
+//! signed in only a little is kept, for minutes: anybody can send us forms.
 
 use domain::error::FieldError;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,18 @@ impl FormFlash {
     pub fn error(&self, name: &str) -> Option<&str> {
         self.errors.iter().find(|e| e.field == name).map(|e| e.message.as_str())
     }
+
+    /// As much of it as is kept for a stranger.
+    #[cfg(feature = "ssr")]
+    fn of_stranger(self) -> Self {
+        let short = |text: String| text.chars().take(STRANGERS_MAX).collect();
+        Self { values: self.values.into_iter().map(|(name, value)| (name, short(value))).collect(), ..self }
+    }
 }
+
+/// The longest value that somebody can rightly type who is not signed in, an e-mail address.
+#[cfg(feature = "ssr")]
+const STRANGERS_MAX: usize = domain::people::form::EMAIL_MAX;
 
 #[cfg(feature = "ssr")]
 mod server {
@@ -31,7 +43,7 @@ mod server {
     use super::FormFlash;
     use crate::{
         error::AppError,
-        session::{Current, go, internal, is_plain_form, session, store_error},
+        session::{Current, PERSON, go, internal, is_plain_form, session, store_error},
     };
 
     fn key(name: &str) -> String {
@@ -54,7 +66,8 @@ mod server {
     }
 
     /// Ends a server function that failed. With script the error goes back as it is, and the page shows it beside the
-    /// fields. Without, form and errors are kept for the page at `back`, and the browser is sent there.
+    /// fields. Without, form and errors are kept for the page at `back`, and the browser is sent there. Of one attempt
+    /// too many only the sentence is kept.
     pub async fn refuse<T>(
         form: &str,
         back: &str,
@@ -62,8 +75,10 @@ mod server {
         error: AppError,
     ) -> Result<T, AppError> {
         if is_plain_form() {
+            let values = if matches!(error, AppError::Limited { .. }) { Vec::new() } else { values };
             let flash = FormFlash { values, errors: error.fields().to_vec(), message: error.above_form() };
-            put(form, &flash).await?;
+            let stranger = session()?.get_value(PERSON).await.map_err(store_error)?.is_none();
+            put(form, &if stranger { flash.of_stranger() } else { flash }).await?;
             go(back);
         }
         Err(error)
@@ -127,3 +142,16 @@ mod server {
 
 #[cfg(feature = "ssr")]
 pub use server::{done, keep_for_plain_form, note, problem, put, refuse, take, take_sealed};
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_kept_of_strangers() {
+        let values = vec![("name".to_owned(), "ä".repeat(100_000)), ("email".into(), "ada@acme.example".into())];
+        let flash = FormFlash { values, errors: Vec::new(), message: None }.of_stranger();
+        assert_eq!(flash.value("name"), Some("ä".repeat(254).as_str()));
+        assert_eq!(flash.value("email"), Some("ada@acme.example"));
+    }
+}

@@ -257,7 +257,7 @@ pub fn no_store() {
 pub fn own_path(next: &str) -> Option<&str> {
     let own = next.starts_with('/')
         && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n', '\t'])
+        && !next.contains(|c: char| c == '\\' || c.is_control())
         && next.len() <= 2_000;
     own.then_some(next)
 }
@@ -274,7 +274,8 @@ mod tests {
     #[test]
     fn sends_people_only_to_pages_of_its_own() {
         assert_eq!(own_path("/dashboard?x=1"), Some("/dashboard?x=1"));
-        for foreign in ["//evil.example", "https://evil.example", "/\\evil.example", "", "dashboard", "/a\nb"] {
+        for foreign in ["//evil.example", "https://evil.example", "/\\evil.example", "", "dashboard", "/a\nb", "/a\0b"]
+        {
             assert_eq!(own_path(foreign), None, "{foreign:?}");
         }
     }

@@ -44,7 +44,6 @@ pub mod secret;
 #[cfg(feature = "postgres")]
 pub mod statistics;
 pub mod templates;
-#[cfg(feature = "postgres")]
 mod text;
 pub mod throttle;
 pub mod time;

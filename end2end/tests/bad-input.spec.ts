@@ -202,6 +202,7 @@ test("bodies that no form of ours sends change nothing", async ({ page }) => {
     ["a name of control characters", { name: "a\u0000b" }, []],
     ["a name that turns text around", { name: `${name}\u202egnp.exe` }, []],
     ["a description of 501 characters", { description: "x".repeat(501) }, []],
+    ["a description with NUL", { description: "a\u0000b" }, []],
   ];
   for (const [what, over, scopes] of cases) {
     const answer = await send(page.request, "api_keys/create", { form: keyForm(name, over), scopes });
@@ -215,4 +216,15 @@ test("bodies that no form of ours sends change nothing", async ({ page }) => {
   const huge = await page.request.post("/_fn/api_keys/create", { data: `name=${"x".repeat(300_000)}`, headers });
   expect([413, 422]).toContain(huge.status());
   expect(await countKeys(page.request, name)).toBe(0);
+});
+
+test("NUL in an address or a search finds nothing and breaks nothing", async ({ page, goto }) => {
+  for (const address of [`${keysPath}?q=%00`, "/dashboard/settings/audit?action=%00&person=a%00b", "/dashboard/developer/integrations?panel=endpoint&id=%00"]) {
+    const answer = await goto(address);
+    expect(answer?.status(), address).toBe(200);
+    await expect(page.getByRole("heading", { level: 1 }), address).toBeVisible();
+  }
+  const hits = await send(page.request, "shell/search", { q: "zz\u0000zz" });
+  expect(hits.status()).toBe(200);
+  expect(await hits.json()).toEqual([]);
 });

@@ -136,6 +136,7 @@ test("an invitation by link: the invited one joins, is promoted, and is removed;
   await page.getByRole("link", { name: "Remove" }).click();
   const question = page.getByRole("alertdialog", { name: `Remove ${person.name}?` });
   await expect(question).toContainText("The key they created stays");
+  await expect(question).toContainText("Invitations that they made and nobody has accepted yet are withdrawn.");
   await expect(question.getByRole("link", { name: "Keep member" })).toBeFocused();
   await question.getByRole("button", { name: "Remove member" }).click();
   await toast(page, "Member removed. Their keys stay.");

@@ -54,6 +54,8 @@ pub async fn set_up(
             session::go(crate::pages::sign_in::HOME);
             Ok(())
         }
+        // The page is over.
+        Err(error @ domain::Error::Conflict(_)) => flash::refuse("sign-in", "/sign-in", Vec::new(), error.into()).await,
         Err(error) => {
             let values = vec![("organization".into(), organization), ("name".into(), name), ("email".into(), email)];
             flash::refuse("setup", "/setup", values, error.into()).await

@@ -19,6 +19,7 @@ use crate::{
     error::Result,
     ids::{OrgId, PersonId},
     people::Actor,
+    text::without_nul,
 };
 
 /// What is written down.
@@ -166,6 +167,7 @@ pub async fn page(
     actor: Option<&str>,
     limit: i64,
 ) -> Result<Vec<AuditRow>> {
+    let (action, actor) = (action.map(without_nul), actor.map(without_nul));
     let mut tx = db.tenant(organization).await?;
     let rows = sqlx::query_as!(
         Row,

@@ -9,6 +9,7 @@ use crate::{
     Db,
     error::Result,
     ids::{InstanceId, MessageId, OrgId},
+    text::without_nul,
     time::Time,
 };
 
@@ -70,7 +71,7 @@ pub async fn named(db: &Db, organization: OrgId, q: &str, limit: i64) -> Result<
          where organization_id = $1 and deleted_at is null and strpos(lower(name), lower($2)) > 0
          order by lower(name) limit $3",
         organization.0,
-        q,
+        without_nul(q),
         limit,
     )
     .fetch_all(&mut *tx)

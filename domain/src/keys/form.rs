@@ -9,6 +9,7 @@ use super::{ApiKey, DEFAULT_GROUP, Environment, Scope, ScopeGroup, ScopeSet};
 use crate::{
     error::FieldError,
     ids::InstanceId,
+    text,
     throttle::{MAX_DELAY_MS, MAX_QUEUE, Throttle, ThrottleMode},
     time::Time,
 };
@@ -166,11 +167,8 @@ impl KeyForm {
         let mut errors = Errors::default();
         let name = name(&self.name, &mut errors);
         let description = self.description.trim();
-        if description.chars().count() > DESCRIPTION_MAX {
-            errors.add(
-                "description",
-                format!("Keep it to {DESCRIPTION_MAX} characters; this is {}.", description.chars().count()),
-            );
+        if let Some(message) = text::complaint(description, DESCRIPTION_MAX) {
+            errors.add("description", message);
         }
         let environment = Environment::parse(&self.environment).unwrap_or_else(|| {
             errors.add("environment", "Choose Live Key or Test Key.");
@@ -504,6 +502,7 @@ mod tests {
             ("name", KeyForm { name: "   ".into(), ..form() }),
             ("name", KeyForm { name: "evil\u{202e}gnp".into(), ..form() }),
             ("description", KeyForm { description: "x".repeat(501), ..form() }),
+            ("description", KeyForm { description: "a\0b".into(), ..form() }),
             ("environment", KeyForm { environment: "prod".into(), ..form() }),
             ("throttle_mode", KeyForm { throttle_mode: "fast".into(), ..form() }),
             ("delay", KeyForm { throttle_mode: "fixed".into(), delay: "601".into(), ..form() }),

@@ -24,6 +24,7 @@ use crate::{
     messages,
     people::Actor,
     seal::Sealer,
+    text::without_nul,
     throttle::Throttle,
     time::{self, Time},
     usage::store::hour_of,
@@ -128,7 +129,8 @@ impl Cursor {
     /// A cursor that was tampered with is none: the list begins at the start.
     fn decode(text: &str) -> Option<Self> {
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+        let cursor: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        (!cursor.0.as_ref().is_some_and(|value| value.contains('\0'))).then_some(cursor)
     }
 }
 
@@ -171,7 +173,8 @@ fn push_filter(
         let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
         query.push(" and k.id in (select key_id from api_key_secrets where hash = ").push_bind(bytes).push(")");
     }
-    let q = filter.q.trim();
+    let q = without_nul(&filter.q);
+    let q = q.trim();
     if let Ok(id) = q.parse::<KeyId>() {
         query.push(" and k.id = ").push_bind(id.0);
     } else if !q.is_empty() {

@@ -4,12 +4,13 @@ use crate::error::FieldError;
 
 pub const PASSWORD_MIN: usize = 12;
 pub const PASSWORD_MAX: usize = 128;
+pub const EMAIL_MAX: usize = 254;
 const NAME_MAX: usize = 80;
 
 /// An address as it is stored: trimmed, lower case, something before and after one `@`.
 pub fn email(text: &str) -> Result<String, FieldError> {
     let email = text.trim().to_lowercase();
-    let plausible = email.len() <= 254
+    let plausible = email.len() <= EMAIL_MAX
         && email.chars().all(|c| !c.is_whitespace() && !c.is_control())
         && email.split_once('@').is_some_and(|(local, host)| {
             !local.is_empty()

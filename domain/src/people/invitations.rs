@@ -11,7 +11,7 @@ use super::{
     Actor, Invitation, InvitationOffer, Role, form,
     members::{may_manage, may_touch},
     passwords::{self, Hasher},
-    sign_in::insert_person,
+    sign_in::{insert_person, password_is_right},
 };
 use crate::{
     Db, Error,
@@ -70,6 +70,7 @@ pub async fn create(db: &Db, actor: &Actor, email: &str, role: Role) -> Result<(
     let token = SecretString::from(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let id = InvitationId::new();
     let mut tx = db.tenant(actor.organization_id).await?;
+    still_may_give(&mut tx, actor, role).await?;
     sqlx::query!(
         "update invitations set revoked_at = now()
          where organization_id = $1 and email = $2 and accepted_at is null and revoked_at is null and expires_at <= now()",
@@ -104,9 +105,34 @@ pub async fn create(db: &Db, actor: &Actor, email: &str, role: Role) -> Result<(
     Ok((id, token))
 }
 
+/// Whoever takes the right to invite from the actor does so before this, and is seen here, or waits, and then finds the
+/// invitation that is being made.
+async fn still_may_give(tx: &mut sqlx::PgConnection, actor: &Actor, role: Role) -> Result<()> {
+    let Some(person) = actor.person_id else { return Ok(()) };
+    let mine = sqlx::query_scalar!(
+        "select role from memberships where organization_id = $1 and person_id = $2 for share",
+        actor.organization_id.0,
+        person.0,
+    )
+    .fetch_optional(tx)
+    .await?;
+    if mine.as_deref().and_then(Role::parse).is_some_and(|mine| mine.may_give(role)) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden("Your role was changed just now and does not allow this any more.".into()))
+    }
+}
+
 pub async fn revoke(db: &Db, actor: &Actor, id: InvitationId) -> Result<()> {
     may_manage(actor)?;
     let mut tx = db.tenant(actor.organization_id).await?;
+    withdraw(&mut tx, actor, id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends an invitation that nobody accepted.
+pub(super) async fn withdraw(tx: &mut sqlx::PgConnection, actor: &Actor, id: InvitationId) -> Result<()> {
     let email = sqlx::query_scalar!(
         "update invitations set revoked_at = now()
          where organization_id = $1 and id = $2 and accepted_at is null and revoked_at is null returning email",
@@ -117,13 +143,11 @@ pub async fn revoke(db: &Db, actor: &Actor, id: InvitationId) -> Result<()> {
     .await?
     .ok_or(Error::NotFound)?;
     audit::store::append(
-        &mut tx,
+        tx,
         actor,
         Entry { action: "invitation.revoked", subject: id.to_string(), subject_name: &email, changes: vec![] },
     )
-    .await?;
-    tx.commit().await?;
-    Ok(())
+    .await
 }
 
 /// What the link offers; `NotFound` when it was used, withdrawn, has run out or never was.
@@ -162,9 +186,7 @@ pub async fn accept(
     let known = match known {
         Some(person) => {
             // The link alone must not open somebody's account: the same limits as for signing in.
-            super::sign_in::sign_in_limits(db, &offer.email, ip).await?;
-            if !hasher.verify(password, Some(person.password_hash)).await? {
-                super::sign_in::note_failure(db, &offer.email, ip).await?;
+            if !password_is_right(db, hasher, &offer.email, ip, password, Some(person.password_hash)).await? {
                 return Err(Error::field("password", "This is not the password of your account."));
             }
             Some(PersonId(person.id))

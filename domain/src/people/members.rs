@@ -1,11 +1,11 @@
 //! The members of an organization.
 
-use super::{Actor, Member, Organization, Role, form};
+use super::{Actor, Member, Organization, Role, form, invitations};
 use crate::{
     Db, Error,
     audit::{self, Change, store::Entry},
     error::Result,
-    ids::{OrgId, PersonId},
+    ids::{InvitationId, OrgId, PersonId},
 };
 
 pub(super) fn may_manage(actor: &Actor) -> Result<()> {
@@ -106,6 +106,35 @@ async fn load(tx: &mut sqlx::PgConnection, organization: OrgId, person: PersonId
     Ok(Found { email: row.email, role })
 }
 
+/// Withdraws the open invitations of a member that they could not make any more with the role that they are `left` with:
+/// nobody comes back by a link that they kept. Invitations name their maker by the e-mail address, which never changes.
+///
+/// Before anything else is written to the audit log, whose lock comes last: whoever accepts one of them waits for it.
+async fn withdraw_invitations(
+    tx: &mut sqlx::PgConnection,
+    actor: &Actor,
+    inviter: &str,
+    left: Option<Role>,
+) -> Result<()> {
+    let open = sqlx::query!(
+        "select id, role from invitations
+         where organization_id = $1 and invited_by = $2
+           and accepted_at is null and revoked_at is null and expires_at > now()
+         order by id for update",
+        actor.organization_id.0,
+        inviter,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for invitation in open {
+        let role = Role::parse(&invitation.role);
+        if !left.zip(role).is_some_and(|(left, role)| left.may_give(role)) {
+            invitations::withdraw(tx, actor, InvitationId(invitation.id)).await?;
+        }
+    }
+    Ok(())
+}
+
 pub async fn set_role(db: &Db, actor: &Actor, person: PersonId, role: Role) -> Result<()> {
     may_manage(actor)?;
     may_touch(actor, role)?;
@@ -131,6 +160,7 @@ pub async fn set_role(db: &Db, actor: &Actor, person: PersonId, role: Role) -> R
     )
     .execute(&mut *tx)
     .await?;
+    withdraw_invitations(&mut tx, actor, &member.email, Some(role)).await?;
     let changes = vec![Change::new("role", Some(member.role.as_str().into()), Some(role.as_str().into()))];
     audit::store::append(
         &mut tx,
@@ -142,7 +172,8 @@ pub async fn set_role(db: &Db, actor: &Actor, person: PersonId, role: Role) -> R
     Ok(())
 }
 
-/// Removes a member; the keys they made belong to the organization and stay. Their sessions here end with the next click.
+/// Removes a member; the keys they made belong to the organization and stay. Their sessions here end with the next click,
+/// and the invitations that they made and nobody accepted are withdrawn.
 pub async fn remove(db: &Db, actor: &Actor, person: PersonId) -> Result<()> {
     may_manage(actor)?;
     let mut tx = db.system().begin().await?;
@@ -155,6 +186,7 @@ pub async fn remove(db: &Db, actor: &Actor, person: PersonId) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
+    withdraw_invitations(&mut tx, actor, &member.email, None).await?;
     audit::store::append(
         &mut tx,
         actor,

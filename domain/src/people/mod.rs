@@ -78,6 +78,11 @@ impl Role {
     pub fn may_manage_members(self) -> bool {
         self >= Self::Admin
     }
+
+    /// May somebody with this role make others a `role`? Owners are made by owners only.
+    pub fn may_give(self, role: Self) -> bool {
+        self.may_manage_members() && (role < Self::Owner || self == Self::Owner)
+    }
 }
 
 /// A signed-in person in one organization.

@@ -1,4 +1,5 @@
-//! Cookies' sessions in the database. The cookie's id is a bearer secret: only its SHA-256 is kept.
+//! Cookies' sessions in the database. The cookie's id is a bearer secret: only its SHA-256 is kept. The data may hold
+//! what somebody typed: NUL, which Postgres does not take, is left out.
 
 use std::net::IpAddr;
 
@@ -13,6 +14,7 @@ use crate::{
     audit::{self, store::Entry},
     error::Result,
     ids::PersonId,
+    text::without_nul_json,
     time::Time,
 };
 
@@ -55,7 +57,8 @@ pub async fn load(db: &Db, id: &str) -> Result<Option<(Value, Time)>> {
 
 /// `false`: the id is taken, choose another.
 pub async fn insert(db: &Db, id: &str, data: &Value, expires_at: Time) -> Result<bool> {
-    let shown = Shown::of(data);
+    let data = without_nul_json(data.clone());
+    let shown = Shown::of(&data);
     let made = sqlx::query!(
         "insert into sessions (id_hash, person_id, data, ip, user_agent, expires_at) values ($1, $2, $3, $4, $5, $6)
          on conflict (id_hash) do nothing",
@@ -71,12 +74,13 @@ pub async fn insert(db: &Db, id: &str, data: &Value, expires_at: Time) -> Result
     Ok(made.rows_affected() == 1)
 }
 
+/// Changes a session that has not ended. One that has stays ended: whoever saves it read it before.
 pub async fn save(db: &Db, id: &str, data: &Value, expires_at: Time) -> Result<()> {
-    let shown = Shown::of(data);
+    let data = without_nul_json(data.clone());
+    let shown = Shown::of(&data);
     sqlx::query!(
-        "insert into sessions (id_hash, person_id, data, ip, user_agent, expires_at) values ($1, $2, $3, $4, $5, $6)
-         on conflict (id_hash) do update set person_id = excluded.person_id, data = excluded.data, ip = excluded.ip,
-             user_agent = excluded.user_agent, expires_at = excluded.expires_at",
+        "update sessions set person_id = $2, data = $3, ip = $4, user_agent = $5, expires_at = $6
+         where id_hash = $1 and expires_at > now()",
         hash(id),
         shown.person,
         data,

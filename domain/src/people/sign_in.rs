@@ -11,6 +11,7 @@ use crate::{
     audit::{self, Change, store::Entry},
     error::{FieldError, OnConstraint, Result},
     ids::{OrgId, PersonId},
+    time::Time,
 };
 
 /// Failed attempts allowed in [`WINDOW_MINUTES`], by account and by address.
@@ -26,7 +27,8 @@ pub async fn any_organization(db: &Db) -> Result<bool> {
 /// The first organization and its owner.
 ///
 /// # Errors
-/// `Conflict` when there is an organization already: then people come by invitation.
+/// `Conflict` when there is an organization already: then people come by invitation. Whatever the form says, it is
+/// answered before anything of it is looked at, so that nobody learns here who exists or what their password is.
 pub async fn setup(
     db: &Db,
     hasher: &Hasher,
@@ -36,6 +38,9 @@ pub async fn setup(
     password: &SecretString,
     ip: Option<IpAddr>,
 ) -> Result<(PersonId, OrgId)> {
+    if any_organization(db).await? {
+        return Err(already_set_up());
+    }
     make(db, hasher, organization, name, email, password, ip, true).await
 }
 
@@ -50,6 +55,10 @@ pub async fn create_organization(
     ip: Option<IpAddr>,
 ) -> Result<(PersonId, OrgId)> {
     make(db, hasher, organization, name, email, password, ip, false).await
+}
+
+fn already_set_up() -> Error {
+    Error::Conflict("This Bouncer is already set up. Sign in, or ask an admin for an invitation.".into())
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of one form, and where they come from")]
@@ -96,9 +105,7 @@ async fn make(
     sqlx::query("select pg_advisory_xact_lock(hashtextextended('setup', 0))").execute(&mut *tx).await?;
     if first && sqlx::query_scalar!(r#"select exists(select from organizations) as "any!""#).fetch_one(&mut *tx).await?
     {
-        return Err(Error::Conflict(
-            "This Bouncer is already set up. Sign in, or ask an admin for an invitation.".into(),
-        ));
+        return Err(already_set_up());
     }
     let id = OrgId::new();
     sqlx::query!("insert into organizations (id, name) values ($1, $2)", id.0, organization).execute(&mut *tx).await?;
@@ -151,23 +158,22 @@ pub async fn sign_in(
     password: &SecretString,
     ip: Option<IpAddr>,
 ) -> Result<(PersonId, OrgId)> {
-    let email = email.trim().to_lowercase();
-    sign_in_limits(db, &email, ip).await?;
-    let person = sqlx::query!("select id, password_hash from people where email = $1", email)
-        .fetch_optional(db.system())
-        .await?;
-    let (id, hash) = person.map_or((None, None), |person| (Some(PersonId(person.id)), Some(person.password_hash)));
-    let right = hasher.verify(password, hash).await?;
-    let organization = match id {
-        Some(id) if right => first_organization(db, id).await?,
-        _ => None,
-    };
-    let (Some(person), Some(organization)) = (id, organization) else {
-        note_failure(db, &email, ip).await?;
+    let email = form::email(email).map_err(|e| Error::Invalid(vec![e]))?;
+    // Somebody who belongs to no organization any more cannot sign in, and is nobody here.
+    let member = sqlx::query!(
+        "select p.id, p.password_hash, m.organization_id from people p join memberships m on m.person_id = p.id
+         where p.email = $1 order by m.joined_at limit 1",
+        email
+    )
+    .fetch_optional(db.system())
+    .await?;
+    let known = member.as_ref().map(|member| member.password_hash.clone());
+    let right = password_is_right(db, hasher, &email, ip, password, known).await?;
+    let Some(member) = member.filter(|_| right) else {
         return Err(Error::field("password", "The e-mail address or the password is not right."));
     };
+    let (person, organization) = (PersonId(member.id), OrgId(member.organization_id));
     let mut tx = db.system().begin().await?;
-    sqlx::query!("delete from sign_in_failures where subject = $1", account_subject(&email)).execute(&mut *tx).await?;
     let actor = Actor { organization_id: organization, person_id: Some(person), name: email.clone(), ip, role: None };
     let entry =
         Entry { action: "person.signed_in", subject: person.to_string(), subject_name: &email, changes: vec![] };
@@ -176,24 +182,66 @@ pub async fn sign_in(
     Ok((person, organization))
 }
 
-/// Too many failures of this account or from this address?
-pub(super) async fn sign_in_limits(db: &Db, email: &str, ip: Option<IpAddr>) -> Result<()> {
-    limited(db, &account_subject(email), PER_ACCOUNT).await?;
-    limited(db, &address_subject(ip), PER_ADDRESS).await
+/// Is this the password of the account with this hash? `None`: nobody has one. The one door for whoever gives a
+/// password, so that nobody can guess without being counted: an attempt counts as a failure before it is checked, and
+/// is taken back when it was right.
+///
+/// # Errors
+/// `Limited` after too many failures of this account or address; attempts that are just being checked count as such.
+pub(super) async fn password_is_right(
+    db: &Db,
+    hasher: &Hasher,
+    email: &str,
+    ip: Option<IpAddr>,
+    password: &SecretString,
+    hash: Option<String>,
+) -> Result<bool> {
+    let (account, address) = (account_subject(email), address_subject(ip));
+    let at = count_attempt(db, &account, &address).await?;
+    let right = hasher.verify(password, hash).await?;
+    if right {
+        sqlx::query!(
+            "delete from sign_in_failures where subject = $1 or (subject = $2 and at = $3)",
+            account,
+            address,
+            at,
+        )
+        .execute(db.system())
+        .await?;
+    }
+    Ok(right)
 }
 
-pub(super) async fn note_failure(db: &Db, email: &str, ip: Option<IpAddr>) -> Result<()> {
-    sqlx::query!(
-        "insert into sign_in_failures (subject) select unnest($1::text[])",
-        &[account_subject(email), address_subject(ip)],
+/// Writes an attempt down, unless there were too many. Returns when it was: no other attempt of the same account or
+/// address has that moment.
+async fn count_attempt(db: &Db, account: &str, address: &str) -> Result<Time> {
+    let subjects = [account.to_owned(), address.to_owned()];
+    let mut tx = db.system().begin().await?;
+    // Attempts of one account or address take turns, those of an account before those of an address: who looks sees all
+    // that were written down before.
+    sqlx::query(
+        "select pg_advisory_xact_lock(hashtextextended('sign-in ' || subject, 0)) from unnest($1::text[]) as subject",
     )
-    .execute(db.system())
+    .bind(&subjects)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    limited(&mut tx, account, PER_ACCOUNT).await?;
+    limited(&mut tx, address, PER_ADDRESS).await?;
+    let at = sqlx::query_scalar!(
+        r#"with moment as materialized (select clock_timestamp() as at)
+           insert into sign_in_failures (subject, at) select unnest($1::text[]), at from moment returning at as "at!""#,
+        &subjects,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .pop()
+    .ok_or_else(|| Error::internal("an attempt was not written down"))?;
+    tx.commit().await?;
+    Ok(at)
 }
 
 fn account_subject(email: &str) -> String {
-    format!("account {}", email.chars().take(254).collect::<String>())
+    format!("account {email}")
 }
 
 /// IPv6 callers own whole networks: they are counted by their /64.
@@ -205,14 +253,14 @@ fn address_subject(ip: Option<IpAddr>) -> String {
     }
 }
 
-async fn limited(db: &Db, subject: &str, limit: i64) -> Result<()> {
+async fn limited(tx: &mut sqlx::PgConnection, subject: &str, limit: i64) -> Result<()> {
     let since = Utc::now() - TimeDelta::minutes(WINDOW_MINUTES);
     let row = sqlx::query!(
         r#"select count(*) as "failures!", min(at) as oldest from sign_in_failures where subject = $1 and at > $2"#,
         subject,
         since,
     )
-    .fetch_one(db.system())
+    .fetch_one(tx)
     .await?;
     match row.oldest {
         Some(oldest) if row.failures >= limit => {
@@ -221,16 +269,6 @@ async fn limited(db: &Db, subject: &str, limit: i64) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-async fn first_organization(db: &Db, person: PersonId) -> Result<Option<OrgId>> {
-    let id = sqlx::query_scalar!(
-        "select organization_id from memberships where person_id = $1 order by joined_at limit 1",
-        person.0
-    )
-    .fetch_optional(db.system())
-    .await?;
-    Ok(id.map(OrgId))
 }
 
 /// The person as a member of the organization; `None` when they are no longer one.
@@ -294,9 +332,7 @@ pub async fn change_password(
     let person = actor.person_id.ok_or(Error::NotFound)?;
     let row =
         sqlx::query!("select email, password_hash from people where id = $1", person.0).fetch_one(db.system()).await?;
-    sign_in_limits(db, &row.email, actor.ip).await?;
-    if !hasher.verify(current, Some(row.password_hash)).await? {
-        note_failure(db, &row.email, actor.ip).await?;
+    if !password_is_right(db, hasher, &row.email, actor.ip, current, Some(row.password_hash)).await? {
         return Err(Error::field("current", "This is not your current password."));
     }
     passwords::check("password", new, &row.email).map_err(|e| Error::Invalid(vec![e]))?;

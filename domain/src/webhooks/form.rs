@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, KINDS};
-use crate::{error::FieldError, keys::Environment, secret::SecretString};
+use crate::{error::FieldError, keys::Environment, secret::SecretString, text};
 
 pub const DESCRIPTION_MAX: usize = 500;
 pub const HEADERS_MAX: usize = 10;
@@ -101,12 +101,8 @@ impl EndpointDraft {
             complain("url", "This is required.".into());
         }
         let description = self.description.trim().to_owned();
-        match description.chars().count() {
-            0..=DESCRIPTION_MAX if description.contains('\0') => {
-                complain("description", "Leave out the character NUL.".into());
-            }
-            0..=DESCRIPTION_MAX => {}
-            count => complain("description", format!("Keep it to {DESCRIPTION_MAX} characters; this is {count}.")),
+        if let Some(message) = text::complaint(&description, DESCRIPTION_MAX) {
+            complain("description", message);
         }
         let mut events: Vec<String> = Vec::new();
         if self.events.is_empty() {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     Db, Result,
     ids::{DeliveryId, EndpointId, EventId, MessageId, OrgId},
+    text::without_nul,
 };
 
 /// Where counting deliveries ends.
@@ -63,7 +64,7 @@ pub async fn with_url(db: &Db, organization: OrgId, q: &str, limit: i64) -> Resu
          where organization_id = $1 and deleted_at is null and strpos(lower(url), lower($2)) > 0
          order by id desc limit $3",
         organization.0,
-        q,
+        without_nul(q),
         limit,
     )
     .fetch_all(&mut *tx)

@@ -112,14 +112,26 @@ async fn first_run(state: &AppState) -> Result<bool, domain::Error> {
 /// # Errors
 /// `Unavailable` when the session or the membership cannot be read.
 pub async fn viewer(state: &AppState, session: &Session) -> Result<Option<Viewer>, domain::Error> {
-    let read = |error: tower_sessions::session::Error| match error {
-        tower_sessions::session::Error::Store(_) => domain::Error::Unavailable,
-        other => domain::Error::internal(other),
-    };
-    let person = session.get::<PersonId>(PERSON).await.map_err(read)?;
-    let organization = session.get::<OrgId>(ORGANIZATION).await.map_err(read)?;
+    let person = session.get::<PersonId>(PERSON).await.map_err(unread)?;
+    let organization = session.get::<OrgId>(ORGANIZATION).await.map_err(unread)?;
     match (person, organization) {
         (Some(person), Some(organization)) => sign_in::viewer(&state.db, person, organization).await,
         _ => Ok(None),
+    }
+}
+
+/// The same for a request that lasts: its session may have ended meanwhile.
+///
+/// # Errors
+/// As [`viewer`].
+pub async fn viewer_by_now(state: &AppState, session: &Session) -> Result<Option<Viewer>, domain::Error> {
+    session.load().await.map_err(unread)?;
+    viewer(state, session).await
+}
+
+fn unread(error: tower_sessions::session::Error) -> domain::Error {
+    match error {
+        tower_sessions::session::Error::Store(_) => domain::Error::Unavailable,
+        other => domain::Error::internal(other),
     }
 }

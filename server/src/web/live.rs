@@ -2,7 +2,7 @@
 //! present secret, and with `?since=` (milliseconds of Unix time) what came after its API secret was issued.
 //!
 //! Each event `call` carries a [`CallSeen`] as JSON. The stream ends after the first call that was let through, after
-//! half an hour, and when the server stops.
+//! half an hour, when the server stops, and when whoever opened it is signed out or no member any more.
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
@@ -74,6 +74,7 @@ pub async fn calls(
         COUNTERS.live.increment(1.0);
         let radar = Radar {
             state: state.clone(),
+            session,
             organization: viewer.organization_id,
             key,
             since: since.and_then(DateTime::from_timestamp_millis),
@@ -95,6 +96,7 @@ pub async fn calls(
 
 struct Radar {
     state: AppState,
+    session: Session,
     organization: OrgId,
     key: KeyId,
     since: Option<Time>,
@@ -106,12 +108,13 @@ impl Radar {
     async fn run(mut self, mut news: broadcast::Receiver<KeyId>) {
         let end = Instant::now() + LONGEST;
         while Instant::now() < end && !self.events.is_closed() {
-            match usage::store::first_calls(&self.state.db, self.organization, self.key, self.since).await {
-                Ok(calls) => {
+            match self.look().await {
+                Ok(Some(calls)) => {
                     if self.show(calls).await.is_err() {
                         return;
                     }
                 }
+                Ok(None) => return,
                 // The card goes on waiting; so do we.
                 Err(domain::Error::Unavailable) => {}
                 Err(error) => tracing::error!(%error, "the radar cannot look"),
@@ -125,6 +128,16 @@ impl Radar {
                     Ok(Err(broadcast::error::RecvError::Closed)) => return,
                 }
             }
+        }
+    }
+
+    /// The first calls; `None` when they are no longer for whoever opened the stream, which is asked with each look.
+    async fn look(&self) -> domain::Result<Option<Vec<CallSeen>>> {
+        match guard::viewer_by_now(&self.state, &self.session).await? {
+            Some(viewer) if viewer.organization_id == self.organization => {
+                usage::store::first_calls(&self.state.db, self.organization, self.key, self.since).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions of the cookie, kept in Postgres.
 //!
-//! A session ends twelve hours after it was last used, and seven days after sign-in however much it is used.
+//! A session ends twelve hours after it was last used, and seven days after sign-in however much it is used. That of
+//! somebody who is not signed in carries a form over one redirect, and ends after ten minutes.
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ use tower_sessions::{
 use crate::state::AppState;
 
 const IDLE: TimeDelta = TimeDelta::hours(12);
+const STRANGERS: TimeDelta = TimeDelta::minutes(10);
 const ABSOLUTE: TimeDelta = TimeDelta::days(7);
 /// Using a session moves its end at most this often: a page view should not be a write.
 const MOVE_EVERY: TimeDelta = TimeDelta::minutes(5);
@@ -95,7 +97,8 @@ fn backend(error: domain::Error) -> Error {
 /// When a session that is used now ends.
 fn end(data: &Value, now: Time) -> Time {
     let began = data.get(BEGAN).and_then(Value::as_i64).and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or(now);
-    (now + IDLE).min(began + ABSOLUTE)
+    let idle = if data.get(PERSON).is_some() { IDLE } else { STRANGERS };
+    (now + idle).min(began + ABSOLUTE)
 }
 
 #[cfg(test)]
@@ -107,9 +110,10 @@ mod tests {
     #[test]
     fn a_session_ends_when_idle_and_in_any_case_after_a_week() {
         let began = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let data = json!({ BEGAN: began.timestamp() });
+        let data = json!({ BEGAN: began.timestamp(), PERSON: "somebody" });
         assert_eq!(end(&data, began), began + IDLE);
         assert_eq!(end(&data, began + TimeDelta::days(3)), began + TimeDelta::days(3) + IDLE);
         assert_eq!(end(&data, began + TimeDelta::hours(7 * 24 - 1)), began + ABSOLUTE);
+        assert_eq!(end(&json!({ BEGAN: began.timestamp() }), began), began + TimeDelta::minutes(10));
     }
 }

@@ -49,6 +49,7 @@ async fn every_wrong_field_is_named_at_once(_: PgPoolOptions, options: PgConnect
         (json!({ "key": "" }), "key"),
         (json!({ "key": 1 }), "key"),
         (json!({ "key": null }), "key"),
+        (json!({ "key": "x\0" }), "key"),
         (json!({ "key": "x".repeat(17_000) }), "key"),
         (json!({ "key": "x", "scopes": "message:send" }), "scopes"),
         (json!({ "key": "x", "scopes": vec!["message:send"; 40] }), "scopes"),

@@ -134,6 +134,84 @@ async fn the_palette_finds_what_has_a_page(_: PgPoolOptions, options: PgConnectO
     assert_eq!(labels(&mine, "too many requests").await, ["rate_limited"]);
 }
 
+/// NUL, which Postgres takes in no text: beside the field in a form, and passed over in what is searched for.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn nul_is_refused_or_passed_over(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let cookie = world.sign_in("ada@acme.example").await;
+    world.key("Order robot", &["message:send"]).await;
+
+    for (endpoint, wrong, fields) in [
+        ("session/sign_in", "email", vec![("email", "ada\0@acme.example"), ("password", "x\0"), ("next", "/a\0")]),
+        ("members/invite", "email", vec![("email", "a\0@acme.example"), ("role", "viewer\0")]),
+        ("profile/rename", "name", vec![("name", "A\0")]),
+        ("organization/rename", "name", vec![("name", "A\0")]),
+        (
+            "api_keys/create",
+            "description",
+            vec![("form[name]", "Shop"), ("form[description]", "a\0"), ("scopes[]", "message:send")],
+        ),
+        ("api_keys/create", "name", vec![("form[name]", "a\0b"), ("scopes[]", "message:send")]),
+        ("api_keys/create", "scopes", vec![("form[name]", "Shop"), ("scopes[]", "\0")]),
+        (
+            "webhooks/create",
+            "description",
+            vec![("form[url]", "https://hooks.acme.example"), ("form[description]", "a\0"), ("events[]", "*")],
+        ),
+        ("webhooks/create", "url", vec![("form[url]", "https://hooks.acme.example/\0"), ("events[]", "*")]),
+        ("instances/create", "name", vec![("form[name]", "a\0"), ("form[provider]", "sandbox")]),
+        (
+            "instances/create",
+            "session",
+            vec![
+                ("form[name]", "Line"),
+                ("form[provider]", "waha"),
+                ("form[waha_url]", "https://waha.acme.example"),
+                ("form[session]", "a\0"),
+            ],
+        ),
+    ] {
+        let answer = world.ask(endpoint, &cookie, &fields).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{endpoint}: {}", answer.text());
+        assert!(answer.text().contains(&format!("\"field\":\"{wrong}")), "{endpoint} {wrong}: {}", answer.text());
+        // Without script the form comes back through the session.
+        let plain = world.submit(&format!("/_fn/{endpoint}"), &cookie, &fields).await;
+        assert_eq!(plain.status, StatusCode::FOUND, "{endpoint}: {}", plain.text());
+        let page = world.page(plain.header("location"), &cookie).await;
+        assert!(page.status.is_success() || page.status.is_redirection(), "{endpoint}: {}", page.status);
+    }
+
+    for path in [
+        "/dashboard/developer/api-keys?q=%00",
+        "/dashboard/developer/api-keys?q=ro%00bot&after=%00&panel=%00&key=%00",
+        // A cursor that somebody made: ["\u0000", an id]
+        "/dashboard/developer/api-keys?sort=name&after=WyJcdTAwMDAiLCIwMTkwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDAiXQ",
+        "/dashboard/developer/api-keys/export.csv?q=order%00",
+    ] {
+        let answer = world.page(path, &cookie).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(answer.text().contains("Order robot") && !answer.text().contains('\0'), "{path}");
+    }
+    for path in [
+        "/dashboard/settings/audit?action=%00&person=%00",
+        "/dashboard/settings/audit?person=a%00b&before=%00",
+        "/dashboard/developer/integrations?panel=instance&id=%00&instances_after=%00",
+    ] {
+        let answer = world.page(path, &cookie).await;
+        assert_eq!((answer.status, answer.text().contains('\0')), (StatusCode::OK, false), "{path}");
+    }
+    let labels: Vec<_> = world.palette(&cookie, "or\0der").await.into_iter().map(|(label, _)| label).collect();
+    assert_eq!(labels, ["Order robot"]);
+    let filter = r#"{"filter":{"action":"\u0000","person":"\u0000","before":null}}"#;
+    let request = Request::post("/_fn/audit/list")
+        .header("content-type", "application/json")
+        .header("accept", "application/json")
+        .header("host", "bouncer.example")
+        .header("origin", "http://bouncer.example")
+        .header("cookie", &cookie);
+    assert_eq!(world.send(request.body(Body::from(filter)).unwrap()).await.status, StatusCode::OK);
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn an_endpoint_keeps_the_url_that_it_has(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;

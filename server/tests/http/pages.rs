@@ -222,6 +222,85 @@ async fn a_wrong_password_comes_back_without_itself(_: PgPoolOptions, options: P
     assert!(!page.text().contains("not the password at all"));
 }
 
+/// Anybody can send these forms, again and again: what is kept of them is little, and not for long.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn forms_of_strangers_fill_no_disk(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let huge = "x".repeat(200_000);
+    // Bytes that are kept, and for how many minutes at most.
+    let kept = async || -> (i64, f64) {
+        sqlx::query_as(
+            "select sum(octet_length(data::text)), max(extract(epoch from expires_at - now()) / 60)::float8 from sessions",
+        )
+        .fetch_one(world.db.system())
+        .await
+        .unwrap()
+    };
+    let forget = async || {
+        sqlx::query("delete from sessions").execute(world.db.system()).await.unwrap();
+    };
+
+    let fields = [("email", huge.as_str()), ("password", PASSWORD), ("next", KEYS)];
+    let answer = world.submit("/_fn/session/sign_in", "", &fields).await;
+    let (bytes, minutes) = kept().await;
+    assert!(bytes < 1_000 && (9.0..=10.1).contains(&minutes), "{bytes} bytes for {minutes} minutes");
+    let page = world.page(answer.header("location"), &cookie(&answer)).await;
+    assert!(page.text().contains("Give an e-mail address, such as ada@acme.example."), "beside the field");
+    let attempts: i64 =
+        sqlx::query_scalar("select count(*) from sign_in_failures").fetch_one(world.db.system()).await.unwrap();
+    assert_eq!(attempts, 0, "what is no address is looked up nowhere");
+    forget().await;
+
+    // The invitation of somebody new.
+    let owner = Actor { person_id: Some(world.ada), role: Some(Role::Owner), ..world.actor() };
+    let (_, token) = invitations::create(&world.db, &owner, "bob@acme.example", Role::Developer).await.unwrap();
+    let fields = [("token", token.expose_secret()), ("name", huge.as_str()), ("password", PASSWORD)];
+    assert_eq!(world.submit("/_fn/invitations/accept", "", &fields).await.status, 302);
+    let (bytes, minutes) = kept().await;
+    assert!(bytes < 1_000 && minutes < 10.1, "{bytes} bytes for {minutes} minutes");
+    forget().await;
+
+    // One attempt too many leaves nothing but its sentence.
+    let fields = [("email", "ada@acme.example"), ("password", "not the password at all"), ("next", KEYS)];
+    for _ in 0..10 {
+        world.submit("/_fn/session/sign_in", "", &fields).await;
+    }
+    forget().await;
+    let answer = world.submit("/_fn/session/sign_in", "", &fields).await;
+    let data: String =
+        sqlx::query_scalar("select data::text from sessions").fetch_one(world.db.system()).await.unwrap();
+    assert!(data.contains("Too many attempts.") && !data.contains("ada@acme.example"), "{data}");
+    let page = world.page(answer.header("location"), &cookie(&answer)).await;
+    assert!(page.text().contains("Too many attempts. Try again in 15 minutes."), "{}", page.text());
+}
+
+/// After the first run its form says the same to everybody, so that it tells nobody's password.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn setup_is_over_whatever_is_sent_there(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let fields = |email, password| {
+        [("organization", "Mine"), ("name", "Eve"), ("email", email), ("password", password), ("repeated", password)]
+    };
+    let mut answers = Vec::new();
+    for (email, password) in [
+        ("ada@acme.example", PASSWORD),
+        ("ada@acme.example", "not the password at all"),
+        ("nobody@acme.example", PASSWORD),
+    ] {
+        let mut request = form("/_fn/setup/create").body(encoded(&fields(email, password))).unwrap();
+        request.headers_mut().insert("accept", http::HeaderValue::from_static("application/json"));
+        let answer = world.send(request).await;
+        answers.push((answer.status.as_u16(), answer.text().to_owned()));
+
+        let plain = world.submit("/_fn/setup/create", "", &fields(email, password)).await;
+        assert_eq!((plain.status.as_u16(), plain.header("location")), (302, "/sign-in"));
+        let page = world.page("/sign-in", &cookie(&plain)).await;
+        assert!(page.text().contains("This Bouncer is already set up."), "{}", page.text());
+        assert!(!page.text().contains("Mine") && !page.text().contains(email), "nothing of the form is kept");
+    }
+    assert!(answers.iter().all(|answer| answer.0 == 409 && *answer == answers[0]), "{answers:?}");
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn a_session_ends_after_hours_of_rest_and_after_a_week(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use chrono::Utc;
 use domain::{
     keys::{Overlap, store},
+    people::{Actor, Role, invitations, members},
     secret::{ExposeSecret, SecretString},
 };
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tower::ServiceExt;
 
-use crate::world::{Key, World, eventually};
+use crate::world::{Key, PASSWORD, World, eventually};
 
 /// An open stream of events.
 struct Events {
@@ -133,6 +134,30 @@ async fn nobody_else_may_look(_: PgPoolOptions, options: PgConnectOptions) {
     let eve = world.sign_in("eve@evil.example").await;
     assert_eq!(Events::open(&world, "", &key).await.err(), Some(401));
     assert_eq!(Events::open(&world, &eve, &key).await.err(), Some(404), "as if it did not exist");
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn who_is_out_hears_no_more(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = World::working(options).await;
+    let owner = Actor { person_id: Some(world.ada), role: Some(Role::Owner), ..world.actor() };
+    let (_, token) = invitations::create(&world.db, &owner, "bob@acme.example", Role::Developer).await.unwrap();
+    let password = SecretString::from(PASSWORD);
+    let (bob, _) = invitations::accept(&world.db, &world.state.hasher, token.expose_secret(), "Bob", &password, None)
+        .await
+        .unwrap();
+    let key = world.key("shop", &["message:send"]).await;
+    let open =
+        async |cookie: &str| Events::open(&world, cookie, &key).await.unwrap_or_else(|status| panic!("{status}"));
+    let (bobs, here) = (world.sign_in("bob@acme.example").await, world.sign_in("ada@acme.example").await);
+    let elsewhere = world.sign_in("ada@acme.example").await;
+    let (mut removed, mut signed_out, mut stays) = (open(&bobs).await, open(&here).await, open(&elsewhere).await);
+
+    members::remove(&world.db, &owner, bob).await.unwrap();
+    world.submit("/_fn/session/sign_out", &here, &[]).await;
+    world.post_json("/api/v1/keys/verify", &key, "{}").await;
+    assert_eq!(stays.next().await.unwrap()["allowed"], false);
+    assert_eq!((removed.next().await, signed_out.next().await), (None, None));
+    world.finish().await;
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -94,7 +94,8 @@ fn AuditPage() -> impl IntoView {
     let query = use_query_map();
     let filter = Memo::new(move |_| {
         query.with(|query| {
-            let get = |name| query.get(name).filter(|value| !value.is_empty());
+            // No name in the log has NUL in it, and no page takes it.
+            let get = |name| query.get(name).map(|value| value.replace('\0', "")).filter(|value| !value.is_empty());
             AuditFilter {
                 action: get("action"),
                 person: get("person"),

@@ -474,6 +474,7 @@ fn RemoveDialog(member: Member, action: ServerAction<RemoveMember>, flash: Optio
             <FormError message=form.above()/>
             <p>{format!("{} is signed out of this organization at once and cannot come back without an invitation.", member.email)}</p>
             <p>{keys}</p>
+            <p>"Invitations that they made and nobody has accepted yet are withdrawn."</p>
         </ConfirmDialog>
     }
 }

@@ -94,7 +94,8 @@ impl KeysQuery {
         let (mut panel, mut keys, mut descending) = (String::new(), vec![], None);
         for pair in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value);
+            // Nothing that we look for has NUL in it, and neither pages nor Postgres take it.
+            let value = decode(value).replace('\0', "");
             let on = value == "1";
             match name {
                 "q" => filter.q = value.trim().chars().take(Q_MAX).collect(),
