@@ -48,8 +48,8 @@ impl Line {
     async fn instance(&self, provider: &str) -> InstanceId {
         let id = InstanceId::new();
         sqlx::query(
-            "insert into instances (id, organization_id, name, provider, settings, status, created_by_name)
-             values ($1, $2, $1::text, $3, jsonb_build_object('provider', $3), 'connected', 'Ada')",
+            "insert into instances (id, organization_id, name, provider, settings, status, wanted, created_by_name)
+             values ($1, $2, $1::text, $3, jsonb_build_object('provider', $3), 'connected', true, 'Ada')",
         )
         .bind(id.0)
         .bind(self.org.0)
@@ -453,7 +453,8 @@ async fn three_failures_in_a_row_pause_the_queue(pool: PgPool) {
     assert_eq!((paused.paused_by, paused.paused_at), (Some(PausedBy::Failures), Some(at(30))));
     assert_eq!(paused.paused_reason, "3 messages in a row could not be sent: Connection refused.");
     assert!(line.claim(at(1_000)).await.is_empty());
-    assert_eq!(queue::to_probe(&line.db, at(31)).await.unwrap(), [(line.org, instance)]);
+    assert_eq!(queue::to_probe(&line.db, at(59)).await.unwrap(), []);
+    assert_eq!(queue::to_probe(&line.db, at(60)).await.unwrap(), [(line.org, instance)]);
     assert!(line.resume(instance, PausedBy::Session, at(1_000)).await);
     assert_eq!(line.send_due(at(1_000)).await.len(), 4);
 }

@@ -667,7 +667,8 @@ pub(super) async fn pause(
 
 /// Resume the queue
 ///
-/// Whatever held it up. What waited leaves with the same distances as before, not all at once.
+/// Whatever held it up. What waited leaves with the same distances as before, not all at once. While the number is not
+/// connected, the queue still waits for that: `paused` says `session`.
 #[utoipa::path(
     post,
     path = "/instances/{id}/resume",
@@ -699,7 +700,11 @@ async fn hold(
     query.finish()?;
     let (inner, actor) = (state.clone(), caller.actor());
     let act = move |_| async move {
-        store::set_paused(&inner.db, &actor, id, paused, chrono::Utc::now()).await?;
+        let now = chrono::Utc::now();
+        match paused {
+            true => store::pause(&inner.db, &actor, id, now).await.map(drop)?,
+            false => store::resume(&inner.db, &actor, id, now).await.map(drop)?,
+        }
         shown(&inner, &actor, id).await
     };
     once?.run(&state, StatusCode::OK, act).await
