@@ -57,8 +57,11 @@ pub const UNCONFIRMED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 pub const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// Failures in a row after which a queue pauses.
 pub const FAILURES_TO_PAUSE: i32 = 3;
-/// After which a provider that failed or lost its session is asked whether it is connected again.
+/// After which a provider that failed or lost its session is asked whether it is connected again. One
+/// that says so and then refuses to send, as for an account that is blocked, is asked after twice the time, and so on up
+/// to the longest.
 pub const PROBE_AFTER: Duration = Duration::from_secs(30);
+pub const LONGEST_PROBE: Duration = Duration::from_secs(3_600);
 /// Messages of one instance that are sent at the same time, when they are not paced.
 pub const AT_ONCE: i64 = 20;
 /// The same for the sandbox.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, CLOUD_API_A_SECOND, PROBE_AFTER, PausedBy, millis};
+use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, CLOUD_API_A_SECOND, LONGEST_PROBE, PROBE_AFTER, PausedBy, millis};
 use crate::{
     Db, Error,
     error::Result,
@@ -323,7 +323,8 @@ pub async fn queue(conn: &mut PgConnection, organization: OrgId, instance: Insta
 }
 
 /// Queues whose providers may be asked whether they are connected again: failures or a lost session hold them up, for
-/// a while. What somebody disconnected or never connected is not among them. At most 50, and not always the same ones.
+/// a while that is the longer the more often sending found the session lost. What somebody disconnected or never
+/// connected is not among them. At most 50, and not always the same ones.
 ///
 /// # Errors
 /// As the database.
@@ -332,10 +333,13 @@ pub async fn to_probe(db: &Db, now: Time) -> Result<Vec<(OrgId, InstanceId)>> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select q.organization_id, q.instance_id from queues q join instances i on i.id = q.instance_id
          where (q.paused_by = 'failures' or q.paused_by = 'session' and q.waiting > 0)
-           and q.paused_at <= $1 and i.wanted and i.deleted_at is null
+           and q.paused_at + least($2::interval * power(2, least(greatest(q.losses - 1, 0), 16)), $3::interval) <= $1
+           and i.wanted and i.deleted_at is null
          order by random() limit 50",
     )
-    .bind(now - millis(PROBE_AFTER))
+    .bind(now)
+    .bind(millis(PROBE_AFTER))
+    .bind(millis(LONGEST_PROBE))
     .fetch_all(db.system())
     .await?;
     Ok(rows.into_iter().map(|(organization, instance)| (OrgId(organization), InstanceId(instance))).collect())
