@@ -297,9 +297,29 @@ async fn a_lost_answer_is_found_out(_: PgPoolOptions, options: PgConnectOptions)
     let waha = Waha::new(None).await;
     let instance = connected_waha(&world, &waha).await;
     let live = key(&world, "live", |_| {}).await;
-    waha.lose_answers();
+    waha.lose_answers(502);
     let id = send(&world, &live, instance, "+60123456789").await;
     let message = until(&world, &live, &id, "sent").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
+    assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
+    world.finish().await;
+}
+
+/// An engine may fail before and after it has handed a message over: it is asked, and what it does not have is sent again.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_engine_that_failed_is_asked_first(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    waha.plan(500, &[], r#"{"statusCode":500,"exception":{"message":"Timed Out"}}"#);
+    let before = send(&world, &live, instance, "+60123456789").await;
+    let message = until(&world, &live, &before, "sent").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown", "queued", "sending", "sent"]);
+    waha.calls();
+    waha.lose_answers(500);
+    let after = send(&world, &live, instance, "+60123456789").await;
+    let message = until(&world, &live, &after, "sent").await;
     assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
     assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
     world.finish().await;
