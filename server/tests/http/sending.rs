@@ -112,6 +112,19 @@ async fn until(world: &World, key: &Key, id: &str, status: &str) -> Value {
     }
 }
 
+/// The instance as the API shows it, once its connection is lost.
+async fn until_disconnected(world: &World, key: &Key, instance: InstanceId) -> Value {
+    let begun = Instant::now();
+    loop {
+        let shown = get(world, key, &format!("/api/v1/instances/{instance}")).await;
+        if shown["status"] == "disconnected" {
+            return shown;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{shown:#}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
 fn steps(message: &Value) -> Vec<&str> {
     message["timeline"].as_array().unwrap().iter().map(|step| step["status"].as_str().unwrap()).collect()
 }
@@ -201,15 +214,7 @@ async fn a_lost_session_keeps_messages_until_it_is_back(_: PgPoolOptions, option
     let live = key(&world, "live", |_| {}).await;
     waha.plan(401, &[], r#"{"statusCode":401,"message":"Unauthorized"}"#);
     let id = send(&world, &live, instance, "+60123456789").await;
-    let begun = Instant::now();
-    loop {
-        let shown = get(&world, &live, &format!("/api/v1/instances/{instance}")).await;
-        if shown["status"] == "disconnected" {
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{shown:#}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    until_disconnected(&world, &live, instance).await;
     let waiting = until(&world, &live, &id, "queued").await;
     assert_eq!(steps(&waiting), ["queued", "sending", "queued"]);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -218,6 +223,36 @@ async fn a_lost_session_keeps_messages_until_it_is_back(_: PgPoolOptions, option
     connect(&world, instance).await;
     until(&world, &live, &id, "sent").await;
     assert!(events(&world, &id).await.contains(&"message.sent".to_owned()));
+    world.finish().await;
+}
+
+/// As the one before, at Meta: its token has run out.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_refused_token_keeps_messages_until_it_works(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let graph = Graph::new().await;
+    let instance = cloud(&world, &graph, "Support").await;
+    connect(&world, instance).await;
+    let live = key(&world, "live", |_| {}).await;
+    let expired = "Error validating access token: Session has expired.";
+    let error = json!({ "error": { "message": expired, "type": "OAuthException", "code": 190, "fbtrace_id": "A1" } });
+    graph.plan(401, &[], &error.to_string());
+    let id = send(&world, &live, instance, "+60123456789").await;
+    let shown = until_disconnected(&world, &live, instance).await;
+    assert_eq!((&shown["statusDetail"], &shown["queue"]["paused"]["by"]), (&json!(expired), &json!("session")));
+    assert_eq!(shown["queue"]["waiting"], 1);
+    let waiting = until(&world, &live, &id, "queued").await;
+    assert_eq!(steps(&waiting), ["queued", "sending", "queued"]);
+    let told: Value =
+        sqlx::query_scalar("select data from events where kind = 'instance.status' order by id desc limit 1")
+            .fetch_one(world.db.system())
+            .await
+            .unwrap();
+    assert_eq!((&told["previousStatus"], &told["status"]), (&json!("connected"), &json!("disconnected")));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(graph.calls().iter().filter(|call| call.path.ends_with("/messages")).count(), 1, "the queue waits");
+    connect(&world, instance).await;
+    until(&world, &live, &id, "sent").await;
     world.finish().await;
 }
 
