@@ -164,6 +164,26 @@ pub async fn claim(tx: &mut PgConnection, claims: &[&Claim], now: Time) -> Resul
         .collect())
 }
 
+/// What the call was answered with before, if it was; nothing is claimed.
+///
+/// # Errors
+/// As the database.
+pub async fn kept(db: &Db, claim: &Claim, now: Time) -> Result<Option<Answer>> {
+    let row: Option<(i16, String)> = sqlx::query_as(
+        "select status, answer from idempotency_keys
+         where organization_id = $1 and environment = $2 and idempotency_key = $3 and fingerprint = $4
+           and created_at > $5 and status is not null and answer is not null",
+    )
+    .bind(claim.organization.0)
+    .bind(claim.environment.as_str())
+    .bind(&claim.key)
+    .bind(&claim.fingerprint.0[..])
+    .bind(now - KEPT_FOR)
+    .fetch_optional(db.system())
+    .await?;
+    Ok(row.map(|(status, text)| Answer { status: status.unsigned_abs(), text }))
+}
+
 /// Most calls end soon: asking again after this many seconds is early enough.
 const RETRY_S: u64 = 2;
 

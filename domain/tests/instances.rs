@@ -14,7 +14,7 @@ use domain::{
         Credential, InstanceForm, PausedBy, Provider, Session, Settings, Status,
         cache::InstanceCache,
         store,
-        store::{Connecting, StatusChange},
+        store::{Connecting, Resumed, StatusChange},
     },
     keys::KeyForm,
     people::{Actor, Role},
@@ -238,11 +238,13 @@ async fn nobody_sees_or_touches_anothers_instance(pool: PgPool) {
     assert!(matches!(store::delete(db, &other, id).await, Err(Error::NotFound)));
     let new = cloud("Mine").parse(None).unwrap();
     assert!(matches!(store::edit(db, &sealer(), &other, id, 1, new).await, Err(Error::NotFound)));
-    assert!(matches!(store::set_paused(db, &other, id, true, Utc::now()).await, Err(Error::NotFound)));
+    assert!(matches!(store::pause(db, &other, id, Utc::now()).await, Err(Error::NotFound)));
+    assert!(matches!(store::resume(db, &other, id, Utc::now()).await, Err(Error::NotFound)));
     let connected = session(Status::Connected, "");
     let told = store::told_by(db, &other, id, Connecting::Connect, &connected, Utc::now()).await;
     assert!(matches!(told, Err(Error::NotFound)));
     assert!(matches!(store::tell(db, foreign, id, &connected, Utc::now()).await, Err(Error::NotFound)));
+    assert!(matches!(store::tell_if_wanted(db, foreign, id, &connected, Utc::now()).await, Err(Error::NotFound)));
     assert_eq!(store::find_number(db, foreign, "106540352242922").await.unwrap(), None);
     let cache = InstanceCache::new(db.clone(), sealer());
     assert!(cache.get(foreign, id).await.unwrap().is_none());
@@ -261,7 +263,8 @@ async fn viewers_change_nothing(pool: PgPool) {
     assert!(matches!(store::create(db, &sealer(), &viewer, new(), None).await, Err(Error::Forbidden(_))));
     assert!(matches!(store::edit(db, &sealer(), &viewer, id, 1, new()).await, Err(Error::Forbidden(_))));
     assert!(matches!(store::delete(db, &viewer, id).await, Err(Error::Forbidden(_))));
-    assert!(matches!(store::set_paused(db, &viewer, id, true, Utc::now()).await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::pause(db, &viewer, id, Utc::now()).await, Err(Error::Forbidden(_))));
+    assert!(matches!(store::resume(db, &viewer, id, Utc::now()).await, Err(Error::Forbidden(_))));
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -282,13 +285,27 @@ async fn the_queue_follows_the_connection(pool: PgPool) {
     assert_eq!(tell(Status::Connected, "WORKING").await, StatusChange::Status);
 
     // A person's pause stays, whatever the connection does.
-    assert!(store::set_paused(db, &world.owner, id, true, now).await.unwrap());
-    assert!(!store::set_paused(db, &world.owner, id, true, now).await.unwrap());
+    assert!(store::pause(db, &world.owner, id, now).await.unwrap());
+    assert!(!store::pause(db, &world.owner, id, now).await.unwrap());
     tell(Status::Disconnected, "STOPPED").await;
     tell(Status::Connected, "WORKING").await;
     assert_eq!(paused().await, Some(PausedBy::Person));
-    assert!(store::set_paused(db, &world.owner, id, false, now).await.unwrap());
+    let resume = async || store::resume(db, &world.owner, id, now).await.unwrap();
+    assert_eq!(resume().await, Resumed::GoesOn);
     assert_eq!(paused().await, None);
+    assert_eq!(resume().await, Resumed::Nothing);
+
+    // When it ends, the connection may be lost.
+    store::pause(db, &world.owner, id, now).await.unwrap();
+    tell(Status::Disconnected, "STOPPED").await;
+    assert_eq!(paused().await, Some(PausedBy::Person));
+    assert_eq!(resume().await, Resumed::NotConnected);
+    assert_eq!(paused().await, Some(PausedBy::Session));
+    assert_eq!(resume().await, Resumed::NotConnected);
+    tell(Status::Connected, "WORKING").await;
+    assert_eq!(paused().await, None);
+    let resumed = "select count(*) from audit_log where action = 'instance.resumed'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(resumed).fetch_one(db.system()).await.unwrap(), 2);
 
     let told: Vec<(String, String)> = events(&world)
         .await
@@ -303,8 +320,50 @@ async fn the_queue_follows_the_connection(pool: PgPool) {
         ("failed", "connected"),
         ("connected", "disconnected"),
         ("disconnected", "connected"),
+        ("connected", "disconnected"),
+        ("disconnected", "connected"),
     ];
     assert_eq!(told, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+/// Only what was lost comes back because its provider, asked, says that it is connected.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn what_nobody_wants_connected_stays_disconnected(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, org, now) = (&world.db, world.org(), Utc::now());
+    let id = create(&world, &cloud("Support")).await;
+    let asked = async |status| store::tell_if_wanted(db, org, id, &session(status, ""), now).await.unwrap();
+    let status = async || store::get(db, org, id).await.unwrap().instance.status;
+    let act = async |action, status| {
+        store::told_by(db, &world.owner, id, action, &session(status, ""), now).await.unwrap();
+    };
+    assert!(!asked(Status::Connected).await, "only created");
+    // Its webhook is not set.
+    act(Connecting::Connect, Status::Connecting).await;
+    assert!(!asked(Status::Connected).await);
+    assert_eq!(status().await, Status::Connecting);
+    act(Connecting::Connect, Status::Connected).await;
+    store::tell(db, org, id, &session(Status::Disconnected, "(#190) Token expired"), now).await.unwrap();
+    assert!(asked(Status::Connected).await, "lost");
+    assert_eq!(status().await, Status::Connected);
+    act(Connecting::Disconnect, Status::Disconnected).await;
+    assert!(!asked(Status::Connected).await, "ended by somebody");
+    assert_eq!(status().await, Status::Disconnected);
+    // Somebody ends what was lost.
+    act(Connecting::Connect, Status::Connected).await;
+    store::tell(db, org, id, &session(Status::Disconnected, "(#190) Token expired"), now).await.unwrap();
+    act(Connecting::Disconnect, Status::Disconnected).await;
+    assert!(!asked(Status::Connected).await);
+
+    // WAHA has our webhook as soon as it was asked to connect.
+    let id = create(&world, &waha("Sales")).await;
+    let asked = async |status| store::tell_if_wanted(db, org, id, &session(status, ""), now).await.unwrap();
+    assert!(!asked(Status::Connected).await);
+    store::told_by(db, &world.owner, id, Connecting::Connect, &session(Status::ScanQr, ""), now).await.unwrap();
+    assert!(asked(Status::Connected).await);
+    let sandbox = InstanceForm { name: "Try".into(), provider: "sandbox".into(), ..InstanceForm::default() };
+    let id = create(&world, &sandbox).await;
+    assert!(store::tell_if_wanted(db, org, id, &session(Status::Connected, ""), now).await.unwrap());
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Instant};
 use chrono::{Duration, Utc};
 use common::{World, form};
 use domain::{
-    Error,
+    Db, Error,
     gate::cache::{KeyCache, STALE_FOR},
     ids::KeyId,
     keys::{
@@ -420,4 +420,24 @@ async fn renaming_the_organization_is_told(pool: PgPool) {
     domain::people::members::rename_organization(&world.db, &world.owner, "Acme Ltd").await.unwrap();
     let heard = tokio::time::timeout(std::time::Duration::from_secs(5), listener.recv()).await.unwrap().unwrap();
     assert_eq!(heard.payload(), "*");
+}
+
+/// A crash of the database must not let a signature be used again.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_used_signature_is_on_disk_before_the_call_goes_on(pool: PgPool) {
+    // As every real database; the one of these tests waits for nothing.
+    let db = Db::open(pool.connect_options().as_ref().clone().options([("synchronous_commit", "on")]), 2);
+    let ends = Utc::now().timestamp() + 300;
+    for n in 0..20 {
+        let before: String =
+            sqlx::query_scalar("select pg_current_wal_insert_lsn()::text").fetch_one(db.system()).await.unwrap();
+        assert!(store::use_signature(&db, &[n; 32], ends).await.unwrap());
+        let written: bool = sqlx::query_scalar("select pg_current_wal_flush_lsn() > $1::pg_lsn")
+            .bind(before)
+            .fetch_one(db.system())
+            .await
+            .unwrap();
+        assert!(written, "{n}");
+        assert!(!store::use_signature(&db, &[n; 32], ends).await.unwrap(), "used before");
+    }
 }

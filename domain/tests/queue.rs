@@ -48,8 +48,8 @@ impl Line {
     async fn instance(&self, provider: &str) -> InstanceId {
         let id = InstanceId::new();
         sqlx::query(
-            "insert into instances (id, organization_id, name, provider, settings, status, created_by_name)
-             values ($1, $2, $1::text, $3, jsonb_build_object('provider', $3), 'connected', 'Ada')",
+            "insert into instances (id, organization_id, name, provider, settings, status, wanted, created_by_name)
+             values ($1, $2, $1::text, $3, jsonb_build_object('provider', $3), 'connected', true, 'Ada')",
         )
         .bind(id.0)
         .bind(self.org.0)
@@ -453,7 +453,8 @@ async fn three_failures_in_a_row_pause_the_queue(pool: PgPool) {
     assert_eq!((paused.paused_by, paused.paused_at), (Some(PausedBy::Failures), Some(at(30))));
     assert_eq!(paused.paused_reason, "3 messages in a row could not be sent: Connection refused.");
     assert!(line.claim(at(1_000)).await.is_empty());
-    assert_eq!(queue::to_probe(&line.db, at(31)).await.unwrap(), [(line.org, instance)]);
+    assert_eq!(queue::to_probe(&line.db, at(59)).await.unwrap(), []);
+    assert_eq!(queue::to_probe(&line.db, at(60)).await.unwrap(), [(line.org, instance)]);
     assert!(line.resume(instance, PausedBy::Session, at(1_000)).await);
     assert_eq!(line.send_due(at(1_000)).await.len(), 4);
 }
@@ -479,6 +480,48 @@ async fn a_lost_session_keeps_messages_and_lets_test_messages_pass(pool: PgPool)
     assert!(!line.pause(instance, PausedBy::Session, at(4)).await);
     assert!(line.resume(instance, PausedBy::Person, at(5)).await);
     assert_eq!(line.send_due(at(5)).await, [live, held]);
+}
+
+/// An account that is blocked says that it is connected, and refuses each message.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_number_that_is_lost_again_and_again_is_asked_ever_later(pool: PgPool) {
+    let line = Line::new(&pool).await;
+    let instance = line.instance("cloud_api").await;
+    line.accept(instance, ADA, at(0), 0, "live").await;
+    let blocked = || Outcome::Disconnected { code: "131042".into(), message: "Payment issue.".into() };
+    let mut now = 0;
+    let lose = async |now: i64| {
+        let claims = line.claim(at(now)).await;
+        assert_eq!(claims.len(), 1, "at {now}");
+        line.finish(&claims[0], blocked(), at(now)).await;
+    };
+    let probed = async |now: i64| !queue::to_probe(&line.db, at(now)).await.unwrap().is_empty();
+    for wait in [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600] {
+        lose(now).await;
+        assert!(!probed(now + wait - 1).await, "{wait}");
+        assert!(probed(now + wait).await, "{wait}");
+        now += wait;
+        assert!(line.resume(instance, PausedBy::Session, at(now)).await);
+    }
+    // A rehearsal says nothing about the number.
+    let rehearsal = line.accept(instance, BOB, at(now), 0, "test").await;
+    let end = |claim: &Claimed| if claim.id == rehearsal { sent(claim) } else { blocked() };
+    let ends: Vec<_> = line.claim(at(now)).await.iter().map(|one| Finished::new(one, end(one), at(now))).collect();
+    assert_eq!(ends.len(), 2);
+    queue::finish(&line.db, &ends, at(now)).await.unwrap();
+    assert!(!probed(now + 3_599).await);
+    now += 3_600;
+    line.resume(instance, PausedBy::Session, at(now)).await;
+    assert_eq!(line.send_due(at(now)).await.len(), 1);
+    // A message has left: it begins anew. Several refusals at once are one loss.
+    for to in [ADA, BOB] {
+        line.accept(instance, to, at(now), 0, "live").await;
+    }
+    let ends: Vec<_> = line.claim(at(now)).await.iter().map(|one| Finished::new(one, blocked(), at(now))).collect();
+    assert_eq!(ends.len(), 2);
+    queue::finish(&line.db, &ends, at(now)).await.unwrap();
+    assert!(!probed(now + 29).await);
+    assert!(probed(now + 30).await);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -502,24 +502,48 @@ async fn a_listing_is_taken_over_again_and_again(pool: PgPool) {
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn a_provider_tells_of_changes_on_its_own(pool: PgPool) {
     let world = World::new(&pool).await;
-    let instance = instance(&pool, world.org(), "cloud_api").await;
-    store::sync(&world.db, None, world.org(), instance, &listing()).await.unwrap();
-    let (org, name, language) = (world.org(), "order_confirmation", "en_US");
+    let foreign = world.other_organization().await.organization_id;
+    let number = async |organization, account: &str| {
+        let id = instance(&pool, organization, "cloud_api").await;
+        sqlx::query("update instances set settings = jsonb_build_object('businessAccountId', $2) where id = $1")
+            .bind(id.0)
+            .bind(account)
+            .execute(&pool)
+            .await
+            .unwrap();
+        store::sync(&world.db, None, organization, id, &listing()).await.unwrap();
+        id
+    };
+    let (org, account, name, language) = (world.org(), "102290129340398", "order_confirmation", "en_US");
+    let numbers = [number(org, account).await, number(org, account).await];
+    let others = [(org, number(org, "another").await), (foreign, number(foreign, account).await)];
+    let deleted = number(org, account).await;
+    sqlx::query("update instances set deleted_at = now() where id = $1").bind(deleted.0).execute(&pool).await.unwrap();
     let mut tx = world.db.system().begin().await.unwrap();
-    assert!(store::set_category(&mut tx, org, instance, name, language, "MARKETING").await.unwrap());
-    assert!(!store::set_category(&mut tx, org, instance, name, language, "MARKETING").await.unwrap(), "told twice");
-    assert!(!store::set_category(&mut tx, org, instance, "unknown", language, "MARKETING").await.unwrap());
-    assert!(store::set_status(&mut tx, org, instance, name, language, "paused").await.unwrap());
-    assert!(!store::set_status(&mut tx, org, instance, name, language, "PAUSED").await.unwrap());
+    assert!(store::set_category(&mut tx, org, account, name, language, "MARKETING").await.unwrap());
+    assert!(!store::set_category(&mut tx, org, account, name, language, "MARKETING").await.unwrap(), "told twice");
+    assert!(!store::set_category(&mut tx, org, account, "unknown", language, "MARKETING").await.unwrap());
+    assert!(store::set_status(&mut tx, org, account, name, language, "paused").await.unwrap());
+    assert!(!store::set_status(&mut tx, org, account, name, language, "PAUSED").await.unwrap());
     tx.commit().await.unwrap();
-    let found = store::find(&world.db, org, instance, name, language).await.unwrap().unwrap();
-    assert_eq!((found.category.as_str(), found.status.as_str()), ("MARKETING", "PAUSED"));
-    assert_eq!(found.previous_category.as_deref(), Some("UTILITY"));
-    assert_eq!(events(&pool).await.len(), 1);
+    for instance in numbers {
+        let found = store::find(&world.db, org, instance, name, language).await.unwrap().unwrap();
+        assert_eq!((found.category.as_str(), found.status.as_str()), ("MARKETING", "PAUSED"));
+        assert_eq!(found.previous_category.as_deref(), Some("UTILITY"));
+    }
+    for (organization, instance) in others {
+        let found = store::find(&world.db, organization, instance, name, language).await.unwrap().unwrap();
+        assert_eq!((found.category.as_str(), found.status.as_str()), ("UTILITY", "APPROVED"));
+    }
+    let told: Vec<Value> = events(&pool).await.into_iter().map(|(_, data)| data["instanceId"].clone()).collect();
+    assert_eq!(told.len(), 2);
+    assert!(numbers.iter().all(|instance| told.contains(&json!(instance))), "{told:?}");
     let mut tx = world.db.system().begin().await.unwrap();
-    assert!(store::set_status(&mut tx, org, instance, name, language, "DELETED").await.unwrap());
+    assert!(store::set_status(&mut tx, org, account, name, language, "DELETED").await.unwrap());
     tx.commit().await.unwrap();
-    assert!(store::find(&world.db, org, instance, name, language).await.unwrap().is_none());
+    for instance in numbers {
+        assert!(store::find(&world.db, org, instance, name, language).await.unwrap().is_none());
+    }
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

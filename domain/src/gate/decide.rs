@@ -39,6 +39,18 @@ pub struct GateKey {
     pub api_secret: Option<Sealed>,
 }
 
+impl GateKey {
+    /// Whether what a call asks for is there, and the key may use it.
+    pub fn may_use(&self, instance: Instance) -> bool {
+        match (instance, &self.allowed_instances) {
+            (Instance::None, _) | (Instance::Known(_), None) => true,
+            (Instance::Known(id), Some(allowed)) => allowed.contains(&id),
+            (Instance::Every, allowed) => allowed.is_none(),
+            (Instance::Unknown, _) => false,
+        }
+    }
+}
+
 /// A secret as it lies in the database, sealed: it is opened for the moment of a comparison only.
 #[derive(Clone, PartialEq)]
 pub struct Sealed(pub String);
@@ -207,13 +219,7 @@ fn check(presented: Presented<'_>, facts: &Facts) -> Result<(), Denial> {
     if let Some(scope) = facts.scope {
         refuse(!key.scopes.satisfies(scope), Denial::InsufficientScope { scope })?;
     }
-    let instance_ok = match (facts.instance, &key.allowed_instances) {
-        (Instance::None, _) | (Instance::Known(_), None) => true,
-        (Instance::Known(id), Some(allowed)) => allowed.contains(&id),
-        (Instance::Every, allowed) => allowed.is_none(),
-        (Instance::Unknown, _) => false,
-    };
-    refuse(!instance_ok, Denial::InstanceNotAllowed)?;
+    refuse(!key.may_use(facts.instance), Denial::InstanceNotAllowed)?;
     if let Some(limit) = key.rate_limit
         && facts.rate.used >= limit
     {

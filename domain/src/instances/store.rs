@@ -146,8 +146,8 @@ pub async fn create(
     }
     sqlx::query!(
         "insert into instances (id, organization_id, name, provider, settings, credentials, credential_names, status,
-                                created_by_name, submission)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                created_by_name, submission, wanted)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $8 = 'connected')",
         id.0,
         actor.organization_id.0,
         new.name,
@@ -513,28 +513,60 @@ pub async fn delete(db: &Db, actor: &Actor, id: InstanceId) -> Result<u64> {
     Ok(cancelled)
 }
 
-/// Has a person hold the queue up, or let it go on. Returns whether that changed anything.
+/// Has a person hold the queue up. Returns whether that changed anything.
 ///
 /// # Errors
 /// `NotFound`, `Forbidden` by role.
-pub async fn set_paused(db: &Db, actor: &Actor, id: InstanceId, paused: bool, now: Time) -> Result<bool> {
+pub async fn pause(db: &Db, actor: &Actor, id: InstanceId, now: Time) -> Result<bool> {
     may_manage(actor)?;
     let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     queue::lock(&mut tx, &[id]).await?;
     let (instance, _) = lock(&mut tx, organization, id).await?;
-    let changed = if paused {
-        let reason = format!("Paused by {}.", actor.name);
-        queue::pause(&mut tx, organization, id, PausedBy::Person, &reason, now).await?
-    } else {
-        queue::resume(&mut tx, organization, id, PausedBy::Person, now).await?
-    };
+    let reason = format!("Paused by {}.", actor.name);
+    let changed = queue::pause(&mut tx, organization, id, PausedBy::Person, &reason, now).await?;
     if changed {
-        let action = if paused { "instance.paused" } else { "instance.resumed" };
-        note(&mut tx, actor, action, id, &instance.name, vec![]).await?;
+        note(&mut tx, actor, "instance.paused", id, &instance.name, vec![]).await?;
     }
     tx.commit().await?;
     Ok(changed)
+}
+
+/// What became of a queue that a person let go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// Nothing held it up.
+    Nothing,
+    GoesOn,
+    /// It waits until the number is connected.
+    NotConnected,
+}
+
+/// Has a person let the queue go on, whatever held it up; without a connection it then waits for that.
+///
+/// # Errors
+/// `NotFound`, `Forbidden` by role.
+pub async fn resume(db: &Db, actor: &Actor, id: InstanceId, now: Time) -> Result<Resumed> {
+    may_manage(actor)?;
+    let organization = actor.organization_id;
+    let mut tx = db.tenant(organization).await?;
+    queue::lock(&mut tx, &[id]).await?;
+    let (instance, _) = lock(&mut tx, organization, id).await?;
+    let connected = instance.status == Status::Connected;
+    let changed = if connected {
+        queue::resume(&mut tx, organization, id, PausedBy::Person, now).await?
+    } else {
+        queue::leave_to_session(&mut tx, organization, id, reason(instance.status), now).await?
+    };
+    if changed {
+        note(&mut tx, actor, "instance.resumed", id, &instance.name, vec![]).await?;
+    }
+    tx.commit().await?;
+    Ok(match (connected, changed) {
+        (false, _) => Resumed::NotConnected,
+        (true, true) => Resumed::GoesOn,
+        (true, false) => Resumed::Nothing,
+    })
 }
 
 /// Writes down that somebody connected or disconnected an instance, with what became of it.
@@ -553,6 +585,15 @@ pub async fn told_by(
     let organization = actor.organization_id;
     let mut tx = db.tenant(organization).await?;
     set_status(&mut tx, organization, id, session, None, now).await?;
+    // WAHA reports to us from the first attempt on; a number of the Cloud API only once it is connected.
+    sqlx::query(
+        "update instances set wanted = $3 and (wanted or provider = 'waha') where organization_id = $1 and id = $2",
+    )
+    .bind(organization.0)
+    .bind(id.0)
+    .bind(action == Connecting::Connect)
+    .execute(&mut *tx)
+    .await?;
     let (instance, _) = lock(&mut tx, organization, id).await?;
     let action = match action {
         Connecting::Connect => "instance.connected",
@@ -591,6 +632,36 @@ pub async fn tell(db: &Db, organization: OrgId, id: InstanceId, session: &Sessio
     Ok(change)
 }
 
+/// As [`tell`], of a connection that was asked about without anybody's wish to connect it: what somebody ended, or never
+/// began, stays as it is. Returns whether it was taken over.
+///
+/// # Errors
+/// As [`set_status`].
+pub async fn tell_if_wanted(
+    db: &Db,
+    organization: OrgId,
+    id: InstanceId,
+    session: &Session,
+    now: Time,
+) -> Result<bool> {
+    let mut tx = db.system().begin().await?;
+    // The queue before the instance, as everywhere.
+    queue::lock(&mut tx, &[id]).await?;
+    let wanted: Option<bool> = sqlx::query_scalar(
+        "select wanted from instances where organization_id = $1 and id = $2 and deleted_at is null for update",
+    )
+    .bind(organization.0)
+    .bind(id.0)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let wanted = wanted.ok_or(Error::NotFound)?;
+    if wanted {
+        set_status(&mut tx, organization, id, session, None, now).await?;
+    }
+    tx.commit().await?;
+    Ok(wanted)
+}
+
 /// Takes over what the provider said of the connection: the queue waits while the number is not connected and goes on
 /// when it is, and endpoints hear of a new status (`instance.status`).
 ///
@@ -624,7 +695,7 @@ pub async fn set_status(
     if session.status == Status::Connected {
         queue::resume(tx, organization, id, PausedBy::Session, now).await?;
     } else if row.status != session.status.as_str() {
-        queue::pause(tx, organization, id, PausedBy::Session, &reason(session), now).await?;
+        queue::pause(tx, organization, id, PausedBy::Session, reason(session.status), now).await?;
     }
     let detail: String = without_nul(&session.detail).chars().take(DETAIL_MAX).collect();
     let phone = session.phone.clone().or(row.phone.clone());
@@ -646,7 +717,7 @@ pub async fn set_status(
     sqlx::query!(
         "update instances
          set status = $3, status_detail = $4, phone = $5, told_at = coalesce($6, told_at),
-             status_at = case when $7 then status_at else $8 end
+             status_at = case when $7 then status_at else $8 end, wanted = wanted or $3 = 'connected'
          where organization_id = $1 and id = $2",
         organization.0,
         id.0,
@@ -685,10 +756,10 @@ pub async fn set_status(
 }
 
 /// Why the queue waits, in a sentence.
-fn reason(session: &Session) -> String {
-    match session.status {
-        Status::ScanQr => "The number is not connected: the QR code waits to be scanned.".into(),
-        Status::Connecting => "The number is being connected.".into(),
-        _ => NOT_CONNECTED.into(),
+fn reason(status: Status) -> &'static str {
+    match status {
+        Status::ScanQr => "The number is not connected: the QR code waits to be scanned.",
+        Status::Connecting => "The number is being connected.",
+        _ => NOT_CONNECTED,
     }
 }

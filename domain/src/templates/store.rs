@@ -416,68 +416,71 @@ fn category_changed(
     }
 }
 
-/// A category as the provider told it on its own, in the caller's transaction (as the system). Returns whether it was
-/// news; a template that is not known is none.
+/// A category as the provider told it on its own, in the caller's transaction (as the system). Numbers of one WhatsApp
+/// Business account (`account`: Meta's id of it) share its templates: the news is about that of each. Returns whether it
+/// was news; a template that is not known is none.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn set_category(
     tx: &mut PgConnection,
     organization: OrgId,
-    instance: InstanceId,
+    account: &str,
     name: &str,
     language: &str,
     category: &str,
 ) -> Result<bool> {
     let changed = sqlx::query!(
         r#"update templates t set category = $5, previous_category = t.category
-           from (select id, category from templates
-                 where organization_id = $1 and instance_id = $2 and name = $3 and language = $4 and deleted_at is null
-                 for update) before
+           from (select t.id, t.category from templates t join instances i on i.id = t.instance_id
+                 where i.organization_id = $1 and i.provider = 'cloud_api' and i.settings ->> 'businessAccountId' = $2
+                   and i.deleted_at is null and t.name = $3 and t.language = $4 and t.deleted_at is null
+                 order by t.id for update of t) before
            where t.id = before.id and before.category <> $5
-           returning t.id, before.category as "previous!""#,
+           returning t.id, t.instance_id, before.category as "previous!""#,
         organization.0,
-        instance.0,
+        without_nul(account),
         without_nul(name),
         without_nul(language),
         without_nul(category),
     )
-    .fetch_optional(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
-    let Some(row) = changed else { return Ok(false) };
-    let event = category_changed(
-        organization,
-        instance,
-        TemplateId(row.id),
-        name,
-        language,
-        &row.previous,
-        &without_nul(category),
-        Utc::now(),
-    );
-    events::emit(tx, &[event]).await?;
-    Ok(true)
+    let category = without_nul(category);
+    let events: Vec<_> = changed
+        .iter()
+        .map(|row| {
+            let (instance, template) = (InstanceId(row.instance_id), TemplateId(row.id));
+            category_changed(organization, instance, template, name, language, &row.previous, &category, Utc::now())
+        })
+        .collect();
+    events::emit(tx, &events).await?;
+    Ok(!events.is_empty())
 }
 
-/// A status as the provider told it on its own, in the caller's transaction (as the system). Returns whether it was
-/// news. A template that the provider deleted is gone here too.
+/// A status as the provider told it on its own, in the caller's transaction (as the system), for all numbers of an
+/// account as in [`set_category`]. Returns whether it was news. A template that the provider deleted is gone here too.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn set_status(
     tx: &mut PgConnection,
     organization: OrgId,
-    instance: InstanceId,
+    account: &str,
     name: &str,
     language: &str,
     status: &str,
 ) -> Result<bool> {
     let changed = sqlx::query!(
-        "update templates set status = $5, deleted_at = case when $5 = 'DELETED' then now() end
-         where organization_id = $1 and instance_id = $2 and name = $3 and language = $4 and deleted_at is null
-           and status <> $5",
+        "update templates t set status = $5, deleted_at = case when $5 = 'DELETED' then now() end
+         from (select t.id from templates t join instances i on i.id = t.instance_id
+               where i.organization_id = $1 and i.provider = 'cloud_api' and i.settings ->> 'businessAccountId' = $2
+                 and i.deleted_at is null and t.name = $3 and t.language = $4 and t.deleted_at is null
+                 and t.status <> $5
+               order by t.id for update of t) changed
+         where t.id = changed.id",
         organization.0,
-        instance.0,
+        without_nul(account),
         without_nul(name),
         without_nul(language),
         without_nul(status).to_uppercase(),

@@ -8,6 +8,7 @@ use domain::{
         store::{self, Filter},
     },
     ids::{ConversationId, InstanceId},
+    keys::Environment,
     messages::Recipient,
     time::Time,
 };
@@ -16,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     extract::{Authorized, Fields, Json, ManageConversations, Object, Requirement, Screened},
+    instances::may_change,
     list::{LIMIT, LIMIT_MAX, List, Query},
     problem::Result,
 };
@@ -258,7 +260,8 @@ impl Fields for PutConversation {
 /// Hand a conversation over
 ///
 /// To a person (`human`): messages to this contact with a key are refused with `conversation_with_human` until the
-/// conversation is given back, by a call with `bot` or by itself at `until`. The body replaces what was said before.
+/// conversation is given back, by a call with `bot` or by itself at `until`. The body replaces what was said before. A
+/// test key does this with conversations on sandbox instances only.
 #[utoipa::path(
     put,
     path = "/conversations/{id}",
@@ -277,9 +280,13 @@ pub(super) async fn put(
     Json(PutConversation { state: answers, assignee, until }): Json<PutConversation>,
 ) -> Result<axum::Json<ConversationInfo>> {
     query.finish()?;
-    let key = caller.key();
+    let (key, id) = (caller.key(), id(&path)?);
+    let (organization, allowed) = (key.organization_id, key.allowed_instances.as_deref());
+    if key.environment == Environment::Test {
+        let conversation = store::get(&state.db, organization, id, allowed).await?;
+        may_change(&state, key, conversation.instance_id).await?;
+    }
     let handover = Handover { state: answers, assignee, until };
-    let conversation =
-        store::put(&state.db, &caller.actor(), id(&path)?, key.allowed_instances.as_deref(), &handover).await?;
+    let conversation = store::put(&state.db, &caller.actor(), id, allowed, &handover).await?;
     Ok(axum::Json(ConversationInfo::new(conversation, Utc::now())))
 }

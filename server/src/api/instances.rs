@@ -1,7 +1,7 @@
 //! `/instances`: connected WhatsApp numbers.
 //!
 //! Credentials go in and never come out: an answer says which are set. A key that is restricted to certain instances
-//! sees only those; all others are not there.
+//! sees only those; all others are not there. A test key changes sandbox instances only.
 
 use axum::{
     extract::{Path, State},
@@ -9,12 +9,13 @@ use axum::{
 };
 use domain::{
     error::FieldError,
-    gate::Instance as Asked,
+    gate::{GateKey, Instance as Asked},
     ids::InstanceId,
     instances::{
         Credential, InstanceForm, InstanceRow, NewInstance, PausedBy, Provider, Settings, Status, form::api_field,
         store,
     },
+    keys::Environment,
     people::Actor,
     time::Time,
 };
@@ -220,6 +221,35 @@ async fn instance<R: Requirement>(
         Ok(id) => Ok((admit(state, caller, Some(id)).await?, id)),
         // What is no id is nobody's instance.
         Err(_) => caller.admit(Asked::Unknown).and(Err(Problem::new(Code::NotFound))),
+    }
+}
+
+/// As [`instance`], for what changes it or leads to its connection.
+async fn changeable<R: Requirement>(
+    state: &AppState,
+    caller: Screened<R>,
+    path: &str,
+) -> Result<(Authorized<R>, InstanceId)> {
+    let (caller, id) = instance(state, caller, path).await?;
+    may_change(state, caller.key(), id).await?;
+    Ok((caller, id))
+}
+
+/// Whether a key may change what belongs to an instance: test keys never reach WhatsApp (PRODUCT, section 1).
+pub(super) async fn may_change(state: &AppState, key: &GateKey, id: InstanceId) -> Result<()> {
+    if key.environment == Environment::Live {
+        return Ok(());
+    }
+    match state.instances.get(key.organization_id, id).await? {
+        Some(instance) => may_make(key, instance.provider()),
+        None => Err(Problem::new(Code::NotFound)),
+    }
+}
+
+fn may_make(key: &GateKey, provider: Provider) -> Result<()> {
+    match (key.environment, provider) {
+        (Environment::Live, _) | (_, Provider::Sandbox) => Ok(()),
+        (Environment::Test, _) => Err(Problem::new(Code::LiveKeyRequired)),
     }
 }
 
@@ -434,7 +464,7 @@ impl Fields for NewInstanceBody {
 /// Create an instance
 ///
 /// A sandbox is connected at once. Any other is made disconnected: connect it next. A key that is restricted to certain
-/// instances cannot make new ones.
+/// instances cannot make new ones; a test key makes sandboxes only.
 #[utoipa::path(
     post,
     path = "/instances",
@@ -454,6 +484,9 @@ pub(super) async fn create(
     if caller.key().allowed_instances.is_some() {
         return Err(Problem::new(Code::Conflict)
             .saying("This key is restricted to certain instances, so it cannot make new ones."));
+    }
+    if let Some(new) = &once.body().0 {
+        may_make(caller.key(), new.settings.provider())?;
     }
     let (inner, actor, submission) = (state.clone(), caller.actor(), once.submission());
     let make = move |body: NewInstanceBody| async move {
@@ -516,7 +549,7 @@ pub(super) async fn patch(
     query: Query,
     body: Result<Json<Patch>>,
 ) -> Result<axum::Json<InstanceInfo>> {
-    let (caller, id) = instance(&state, caller, &path).await?;
+    let (caller, id) = changeable(&state, caller, &path).await?;
     query.finish()?;
     let Json(Patch(fields)) = body?;
     let actor = caller.actor();
@@ -552,7 +585,7 @@ pub(super) async fn delete(
     Path(path): Path<String>,
     query: Query,
 ) -> Result<StatusCode> {
-    let (caller, id) = instance(&state, caller, &path).await?;
+    let (caller, id) = changeable(&state, caller, &path).await?;
     query.finish()?;
     store::delete(&state.db, &caller.actor(), id).await?;
     state.instances.invalidate(id);
@@ -583,7 +616,7 @@ pub(super) async fn connect(
     query: Query,
     once: Result<Once<NoFields>>,
 ) -> Result<Response> {
-    let (caller, id) = instance(&state, caller, &path).await?;
+    let (caller, id) = changeable(&state, caller, &path).await?;
     query.finish()?;
     let (inner, actor) = (state.clone(), caller.actor());
     let act = move |_| async move {
@@ -633,7 +666,7 @@ pub(super) async fn disconnect(
     query: Query,
     once: Result<Once<Disconnect>>,
 ) -> Result<Response> {
-    let (caller, id) = instance(&state, caller, &path).await?;
+    let (caller, id) = changeable(&state, caller, &path).await?;
     query.finish()?;
     let (inner, actor) = (state.clone(), caller.actor());
     let act = move |asked: Disconnect| async move {
@@ -667,7 +700,8 @@ pub(super) async fn pause(
 
 /// Resume the queue
 ///
-/// Whatever held it up. What waited leaves with the same distances as before, not all at once.
+/// Whatever held it up. What waited leaves with the same distances as before, not all at once. While the number is not
+/// connected, the queue still waits for that: `paused` says `session`.
 #[utoipa::path(
     post,
     path = "/instances/{id}/resume",
@@ -695,11 +729,15 @@ async fn hold(
     once: Result<Once<NoFields>>,
     paused: bool,
 ) -> Result<Response> {
-    let (caller, id) = instance(&state, caller, path).await?;
+    let (caller, id) = changeable(&state, caller, path).await?;
     query.finish()?;
     let (inner, actor) = (state.clone(), caller.actor());
     let act = move |_| async move {
-        store::set_paused(&inner.db, &actor, id, paused, chrono::Utc::now()).await?;
+        let now = chrono::Utc::now();
+        match paused {
+            true => store::pause(&inner.db, &actor, id, now).await.map(drop)?,
+            false => store::resume(&inner.db, &actor, id, now).await.map(drop)?,
+        }
         shown(&inner, &actor, id).await
     };
     once?.run(&state, StatusCode::OK, act).await
@@ -738,7 +776,7 @@ pub(super) async fn qr(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (caller, id) = instance(&state, caller, &path).await?;
+    let (caller, id) = changeable(&state, caller, &path).await?;
     query.finish()?;
     let qr = connecting::qr(&state, &caller.actor(), id).await.map_err(problem)?;
     let picture =

@@ -91,10 +91,12 @@ fn complete(document: &mut Value) {
     });
     document["tags"] = json!([
         { "name": "Messages", "description": "Sending, and what became of it" },
-        { "name": "Instances", "description": "Connected WhatsApp numbers and their queues" },
+        { "name": "Instances", "description": "Connected WhatsApp numbers and their queues. \
+            A test key sees them all and changes sandboxes only (403 `live_key_required`)." },
         { "name": "Webhooks", "description": "Endpoints of yours that hear of events, and what was delivered to them. \
             They hear of all instances: for a key that is restricted to certain instances there are none (404)." },
-        { "name": "Conversations", "description": "Who answers a contact: the bot or a person" },
+        { "name": "Conversations", "description": "Who answers a contact: the bot or a person. \
+            A test key hands over conversations on sandboxes only (403 `live_key_required`)." },
         { "name": "Templates", "description": "Approved message patterns" },
         { "name": "Usage", "description": "Your calls over time" },
         { "name": "Organization", "description": "What your keys belong to" },

@@ -56,6 +56,9 @@ problems! {
     InsufficientScope 403 "insufficient_scope" "Scope missing"
         "This key lacks a scope that the call needs."
         "Give the key one of requiredScopes in the console, or use another key.";
+    LiveKeyRequired 403 "live_key_required" "Test key"
+        "A test key never reaches WhatsApp: it changes sandbox instances only, and conversations on them."
+        "Make the call with a live key, or try it on a sandbox instance.";
     NotFound 404 "not_found" "Not found"
         "There is nothing here, or the key may not see it."
         "Check the path, the method and the id.";

@@ -32,17 +32,18 @@ pub fn parse(delivery: &Value) -> BTreeMap<Option<String>, Told> {
         return parts;
     }
     let entries = delivery["entry"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for change in entries.iter().filter_map(|entry| entry["changes"].as_array()).flatten() {
+    let changes = entries.iter().filter_map(|entry| Some((&entry["id"], entry["changes"].as_array()?)));
+    for (account, change) in changes.flat_map(|(account, changes)| changes.iter().map(move |one| (account, one))) {
         let value = &change["value"];
         let number = text_of(&value["metadata"]["phone_number_id"]);
         let told = parts.entry(number).or_default();
         match change["field"].as_str() {
             Some("messages") => messages(value, told),
             Some("template_category_update") => {
-                template(value, &value["new_category"], told, |told| &mut told.categories)
+                template(account, value, &value["new_category"], told, |told| &mut told.categories);
             }
             Some("message_template_status_update") => {
-                template(value, &value["event"], told, |told| &mut told.template_statuses);
+                template(account, value, &value["event"], told, |told| &mut told.template_statuses);
             }
             Some(_) => told.ignore("unknown_field"),
             None => told.ignore("unreadable"),
@@ -122,11 +123,19 @@ fn message_of(message: &Value, contacts: &[Value]) -> Result<NewInbound, &'stati
     })
 }
 
-fn template(value: &Value, word: &Value, told: &mut Told, list: fn(&mut Told) -> &mut Vec<TemplateNews>) {
+fn template(
+    account: &Value,
+    value: &Value,
+    word: &Value,
+    told: &mut Told,
+    list: fn(&mut Told) -> &mut Vec<TemplateNews>,
+) {
     let name = text_of(&value["message_template_name"]);
     let language = text_of(&value["message_template_language"]);
-    match (name, language, text_of(word)) {
-        (Some(name), Some(language), Some(word)) => list(told).push(TemplateNews { name, language, word }),
+    match (text_of(account), name, language, text_of(word)) {
+        (Some(account), Some(name), Some(language), Some(word)) => {
+            list(told).push(TemplateNews { account, name, language, word });
+        }
         _ => told.ignore("unreadable"),
     }
 }

@@ -54,6 +54,8 @@ pub struct Told {
 /// A template whose category or status is a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateNews {
+    /// Meta's id of the WhatsApp Business account that it belongs to.
+    pub account: String,
     pub name: String,
     pub language: String,
     pub word: String,
@@ -206,7 +208,7 @@ async fn owners(
                     None => None,
                 }
             }
-            // News of templates and the account name no number.
+            // News of templates and the account name no number; they say themselves which account they are about.
             _ => Some(known.clone()),
         };
         match instance {
@@ -255,10 +257,10 @@ async fn write(state: &AppState, organization: OrgId, instance: InstanceId, told
         conversations::receive(&mut tx, organization, instance, &told.messages).await?;
     }
     for news in &told.template_statuses {
-        templates::set_status(&mut tx, organization, instance, &news.name, &news.language, &news.word).await?;
+        templates::set_status(&mut tx, organization, &news.account, &news.name, &news.language, &news.word).await?;
     }
     for news in &told.categories {
-        templates::set_category(&mut tx, organization, instance, &news.name, &news.language, &news.word).await?;
+        templates::set_category(&mut tx, organization, &news.account, &news.name, &news.language, &news.word).await?;
     }
     tx.commit().await?;
     Ok(advanced.unknown)

@@ -66,13 +66,16 @@ pub async fn disconnect(state: &AppState, actor: &Actor, id: InstanceId, log_out
 pub async fn look(state: &AppState, actor: &Actor, id: InstanceId) -> Result<Session, Failed> {
     let (instance, route) = find(state, actor, id).await?;
     let session = route.provider.session(&route.connection).await?;
-    // A number of the Cloud API and the sandbox are always there: what somebody disconnected stays so.
-    let by_person = instance.provider() != Kind::Waha && instance.status == Status::Disconnected;
-    if by_person {
-        return Ok(Session { status: instance.status, detail: instance.status_detail.clone(), phone: session.phone });
+    let (db, organization, now) = (&state.db, actor.organization_id, Utc::now());
+    if instance.provider() == Kind::Waha {
+        store::tell(db, organization, id, &session, now).await?;
+        return Ok(session);
     }
-    store::tell(&state.db, actor.organization_id, id, &session, Utc::now()).await?;
-    Ok(session)
+    // A number of the Cloud API and the sandbox are always there: that says nothing about what nobody connected.
+    match store::tell_if_wanted(db, organization, id, &session, now).await? {
+        true => Ok(session),
+        false => Ok(Session { status: instance.status, detail: instance.status_detail.clone(), phone: session.phone }),
+    }
 }
 
 /// The text of the QR code to scan.

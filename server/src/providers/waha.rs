@@ -210,6 +210,18 @@ fn is_about_session(reply: &Reply) -> bool {
         || reply.words().to_lowercase().contains("session")
 }
 
+/// What proxies and balancers say when they had nobody to hand a call to: Traefik, HAProxy, Envoy, and those that pass
+/// on why they could not connect.
+const NOBODY: [&str; 4] =
+    ["no available server", "no server is available", "no healthy upstream", "connection refused"];
+
+/// Whether a 502 or 503 says that the engine never saw the call: its session does not run, whoever stands before it had
+/// nobody to hand it to, or it names the time when it takes calls again.
+fn reached_nobody(reply: &Reply) -> bool {
+    let text = reply.text.to_lowercase();
+    is_about_session(reply) || NOBODY.iter().any(|words| text.contains(words)) || reply.retry_after_s().is_some()
+}
+
 #[async_trait]
 impl Provider for Waha {
     async fn send(&self, connection: &Connection, message: &Outgoing) -> SendOutcome {
@@ -335,14 +347,15 @@ fn outcome(reply: &Reply) -> SendOutcome {
             after_s: reply.retry_after_s(),
             throttled: true,
         },
-        // A proxy before WAHA lost the answer: the message may have left.
-        502 | 504 => SendOutcome::Unknown { message: format!("A gateway answered with status {}.", reply.status) },
-        500..=599 => SendOutcome::Retry {
+        502 | 503 if reached_nobody(reply) => SendOutcome::Retry {
             code: format!("http_{}", reply.status),
             message: words,
             after_s: reply.retry_after_s(),
             throttled: false,
         },
+        // An engine that takes too long makes it a 500, also after it handed the message over; and a gateway may have
+        // lost the answer.
+        status @ 500..=599 => SendOutcome::Unknown { message: format!("WAHA answered with status {status}: {words}") },
         400..=499 => SendOutcome::Failed { code: format!("http_{}", reply.status), message: words },
         // Redirects are not followed, and nothing else says that it was sent.
         status => SendOutcome::Unknown { message: format!("WAHA answered with status {status}.") },

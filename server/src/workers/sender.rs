@@ -511,18 +511,18 @@ impl Sender {
         }
     }
 
-    /// Asks the providers whose failures paused a queue whether they are connected; telling that lets the queue go on.
+    /// Asks the providers whose failures or lost sessions paused a queue whether they are connected; telling that lets the
+    /// queue go on, unless somebody has disconnected it meanwhile.
     async fn probe(&self) {
         let state = &self.0.state;
-        let before = Utc::now() - chrono::TimeDelta::seconds(i64::try_from(PROBE.as_secs()).unwrap_or(30));
-        let Ok(paused) = queue::to_probe(&state.db, before).await else { return };
+        let Ok(paused) = queue::to_probe(&state.db, Utc::now()).await else { return };
         futures::stream::iter(paused)
             .for_each_concurrent(ASKED_AT_ONCE, |(organization, instance)| async move {
                 let Ok(route) = state.providers.route(organization, instance).await else { return };
                 let asking = AssertUnwindSafe(route.provider.session(&route.connection)).catch_unwind();
                 let Ok(Ok(Ok(session))) = tokio::time::timeout(LONGEST_ATTEMPT / 3, asking).await else { return };
                 if let Err(error) =
-                    instances::store::tell(&state.db, organization, instance, &session, Utc::now()).await
+                    instances::store::tell_if_wanted(&state.db, organization, instance, &session, Utc::now()).await
                 {
                     tracing::warn!(%error, %instance, "what a provider said of its connection cannot be written down");
                 }

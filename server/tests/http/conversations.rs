@@ -133,6 +133,26 @@ async fn a_conversation_is_taken_over_and_given_back(_: PgPoolOptions, options: 
     assert_eq!(put(json!({ "state": "bot" })).await.json()["state"], "bot");
 }
 
+/// What a test key says must not keep live messages from anybody.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_test_key_hands_over_conversations_of_the_sandbox_only(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let scopes = ["conversation:manage"];
+    let test = world.key_with(world.acme, "test", &scopes, |form| form.environment = "test".into()).await;
+    for (provider, status, state) in [("waha", 403, "bot"), ("cloud_api", 403, "bot"), ("sandbox", 200, "human")] {
+        let instance = instance(&world, world.acme, provider).await;
+        write(&world, world.acme, instance, &["60123456789"]).await;
+        let list = world.get(&format!("{LIST}?instanceId={instance}"), Some(&test)).await.json();
+        let path = format!("{LIST}/{}", list["data"][0]["id"].as_str().unwrap());
+        let answer = call(&world, &test, Method::PUT, &path, Some(json!({ "state": "human" }))).await;
+        assert_eq!(answer.status, status, "{provider}: {}", answer.text());
+        if status == 403 {
+            assert_eq!(answer.problem(), "live_key_required");
+        }
+        assert_eq!(world.get(&path, Some(&test)).await.json()["state"], state, "{provider}");
+    }
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn lists_are_filtered_and_paged(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;

@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     ids::{InstanceId, MessageId},
-    instances::store,
+    instances::{InstanceForm, store},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use http::{Method, Request, StatusCode};
@@ -381,12 +381,15 @@ async fn the_connection_follows_what_waha_tells(pool: PgPool) {
 async fn meta_changes_a_templates_category_and_status(pool: PgPool) {
     let world = near(options(&pool)).await;
     let id = make(&world, world.acme, cloud("Cloud", "https://graph.facebook.com")).await;
+    // Another number of the same account, whose hook Meta does not call.
+    let other = InstanceForm { phone_number_id: "222".into(), ..cloud("Other", "https://graph.facebook.com") };
+    let other = make(&world, world.acme, other).await;
     sqlx::query(
         "insert into templates (id, organization_id, instance_id, name, language, category, status, components)
-         values (gen_random_uuid(), $1, $2, 'offer', 'en_US', 'UTILITY', 'PENDING', '[]')",
+         select gen_random_uuid(), $1, id, 'offer', 'en_US', 'UTILITY', 'PENDING', '[]' from unnest($2::uuid[]) as n (id)",
     )
     .bind(world.acme.0)
-    .bind(id.0)
+    .bind([id.0, other.0])
     .execute(world.db.system())
     .await
     .unwrap();
@@ -403,13 +406,14 @@ async fn meta_changes_a_templates_category_and_status(pool: PgPool) {
     for delivery in [&category, &approved, &category] {
         assert_eq!(tell_meta(&world, id, delivery).await.status, StatusCode::OK);
     }
-    let row: (String, Option<String>, String) =
+    let rows: Vec<(String, Option<String>, String)> =
         sqlx::query_as("select category, previous_category, status from templates")
-            .fetch_one(world.db.system())
+            .fetch_all(world.db.system())
             .await
             .unwrap();
-    assert_eq!(row, ("MARKETING".into(), Some("UTILITY".into()), "APPROVED".into()));
-    assert_eq!(count(&world, "select count(*) from events where kind = 'template.category_changed'").await, 1);
+    let expected = ("MARKETING".to_owned(), Some("UTILITY".to_owned()), "APPROVED".to_owned());
+    assert_eq!(rows, [expected.clone(), expected]);
+    assert_eq!(count(&world, "select count(*) from events where kind = 'template.category_changed'").await, 2);
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
@@ -419,20 +423,14 @@ async fn numbers_of_one_account_may_share_a_hook(pool: PgPool) {
     let second = make(
         &world,
         world.acme,
-        domain::instances::InstanceForm {
-            phone_number_id: "222".into(),
-            ..cloud("Second", "https://graph.facebook.com")
-        },
+        InstanceForm { phone_number_id: "222".into(), ..cloud("Second", "https://graph.facebook.com") },
     )
     .await;
     let evil = world.foreign().await;
     let theirs = make(
         &world,
         evil,
-        domain::instances::InstanceForm {
-            phone_number_id: "333".into(),
-            ..cloud("Theirs", "https://graph.facebook.com")
-        },
+        InstanceForm { phone_number_id: "333".into(), ..cloud("Theirs", "https://graph.facebook.com") },
     )
     .await;
     let message = |number: &str, id: &str| {

@@ -412,3 +412,55 @@ async fn a_repeated_creation_makes_one_instance(pool: PgPool) {
     assert_eq!((third.status, &third.json()["id"]), (StatusCode::CREATED, &first.json()["id"]));
     assert_eq!(store::list(&world.db, world.acme, None, None, 10).await.unwrap().len(), 1);
 }
+
+/// Test keys never reach WhatsApp: they read all instances and change sandboxes.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_test_key_changes_sandboxes_only(pool: PgPool) {
+    let world = near(options(&pool)).await;
+    let mock = mocks::Waha::new(Some("the-key")).await;
+    let test =
+        world.key_with(world.acme, "Tester", &["instance:manage"], |form| form.environment = "test".into()).await;
+    let number = make(&world, world.acme, waha("Number", &mock.url())).await;
+    let cloud = make(&world, world.acme, cloud("Cloud", &mock.url())).await;
+    let actions = |id: InstanceId| {
+        [
+            (Method::PATCH, format!("/instances/{id}"), Some(json!({ "name": "Renamed" }))),
+            (Method::POST, format!("/instances/{id}/pause"), None),
+            (Method::POST, format!("/instances/{id}/resume"), None),
+            (Method::POST, format!("/instances/{id}/disconnect"), Some(json!({ "logOut": true }))),
+            (Method::POST, format!("/instances/{id}/connect"), None),
+            (Method::DELETE, format!("/instances/{id}"), None),
+        ]
+    };
+    for id in [number, cloud] {
+        let qr = (Method::GET, format!("/instances/{id}/qr"), None);
+        for (method, path, body) in actions(id).into_iter().chain([qr]) {
+            let answer = call(&world, method.clone(), &path, &test, body).await;
+            assert_eq!(
+                (answer.status, answer.problem()),
+                (StatusCode::FORBIDDEN, "live_key_required".into()),
+                "{path}"
+            );
+        }
+        let shown = call(&world, Method::GET, &format!("/instances/{id}"), &test, None).await;
+        assert_eq!((shown.status, &shown.json()["queue"]["paused"]["by"]), (StatusCode::OK, &json!("session")));
+        assert_eq!(store::get(&world.db, world.acme, id).await.unwrap().instance.version, 1);
+    }
+    let new = json!({ "name": "Another", "provider": "waha", "settings": { "baseUrl": mock.url() } });
+    assert_eq!(call(&world, Method::POST, "/instances", &test, Some(new)).await.problem(), "live_key_required");
+    assert!(mock.calls().is_empty());
+
+    let new = json!({ "name": "Sandbox", "provider": "sandbox" });
+    let made = call(&world, Method::POST, "/instances", &test, Some(new)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let id = made.json()["id"].as_str().unwrap().parse().unwrap();
+    for (method, path, body) in actions(id) {
+        let answer = call(&world, method.clone(), &path, &test, body).await;
+        assert!(answer.status.is_success(), "{method} {path}: {}", answer.text());
+    }
+    let unknown = InstanceId::new();
+    assert_eq!(
+        call(&world, Method::DELETE, &format!("/instances/{unknown}"), &test, None).await.problem(),
+        "not_found"
+    );
+}

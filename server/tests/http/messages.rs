@@ -257,6 +257,54 @@ async fn a_repeated_call_gets_the_first_answer(_: PgPoolOptions, options: PgConn
     assert_ne!(send(&world, &key, &body).await.json()["id"], send(&world, &key, &body).await.json()["id"]);
 }
 
+/// Its answer was lost, and meanwhile much has changed: the message was accepted all the same.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_repeated_call_gets_the_first_answer_whatever_has_changed(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::new(options).await;
+    let sandbox = instance(&world, world.acme, "sandbox").await;
+    let key = sender(&world, "Shop", |form| form.rate_limit = "6".into()).await;
+    sqlx::query(
+        "insert into templates (id, organization_id, instance_id, name, language, category, status, components)
+         values (gen_random_uuid(), $1, $2, 'order', 'en_US', 'UTILITY', 'APPROVED', $3)",
+    )
+    .bind(world.acme.0)
+    .bind(sandbox.0)
+    .bind(json!([{ "type": "BODY", "text": "Your order is on its way." }]))
+    .execute(world.db.system())
+    .await
+    .unwrap();
+    let body = json!({ "instanceId": sandbox, "to": "+60123456789", "type": "template",
+                       "template": { "name": "order", "language": { "code": "en_US" } } });
+    let first = send_once(&world, &key, "order-17", &body).await;
+    assert_eq!(first.status, 202, "{}", first.text());
+    let repeated = async || {
+        let again = send_once(&world, &key, "order-17", &body).await;
+        assert_eq!((again.status.as_u16(), again.header("idempotent-replayed")), (202, "true"), "{}", again.text());
+        assert_eq!(again.body, first.body);
+        left(&again)
+    };
+    let execute = async |sql: &'static str| sqlx::query(sql).execute(world.db.system()).await.unwrap();
+
+    execute("update templates set status = 'PAUSED'").await;
+    assert_eq!(repeated().await, 4);
+    assert_eq!(fields(&send_once(&world, &key, "order-18", &body).await), ["template.name"]);
+    let other = json!({ "instanceId": sandbox, "to": "+60123456780", "type": "template",
+                        "template": { "name": "order", "language": { "code": "en_US" } } });
+    assert_eq!(fields(&send_once(&world, &key, "order-17", &other).await), ["template.name"]);
+
+    domain::instances::store::delete(&world.db, &world.actor(), sandbox).await.unwrap();
+    world.state.instances.invalidate(sandbox);
+    // A repetition is a call like any other; one that is refused costs nothing.
+    assert_eq!(repeated().await, 1);
+    assert_eq!(send_once(&world, &key, "order-19", &body).await.problem(), "not_found");
+    assert_eq!(send(&world, &key, &body).await.problem(), "not_found");
+    assert_eq!(repeated().await, 0);
+    assert_eq!(send_once(&world, &key, "order-17", &body).await.problem(), "rate_limited");
+    execute("update idempotency_keys set created_at = created_at - interval '25 hours'").await;
+    assert_eq!(send_once(&world, &key, "order-17", &body).await.problem(), "not_found");
+    assert_eq!(count(&world).await, 1);
+}
+
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]
 async fn many_callers_at_once_are_all_served(_: PgPoolOptions, options: PgConnectOptions) {
     let world = World::new(options).await;

@@ -125,8 +125,8 @@ struct WahaInner {
     planned: VecDeque<Planned>,
     /// Messages by their whole id.
     messages: BTreeMap<String, Value>,
-    /// Keeps a message but answers with an error.
-    lose_answers: bool,
+    /// Keeps a message but answers with this error.
+    lose_answers: Option<StatusCode>,
 }
 
 impl Waha {
@@ -138,7 +138,7 @@ impl Waha {
             violations: vec![],
             planned: VecDeque::new(),
             messages: BTreeMap::new(),
-            lose_answers: false,
+            lose_answers: None,
         }));
         let served = serve(Router::new().fallback(waha).with_state(inner.clone())).await;
         Self { served: Arc::new(served), inner }
@@ -178,8 +178,9 @@ impl Waha {
         self.inner().planned.push_back((StatusCode::from_u16(status).unwrap(), headers, body.into()));
     }
 
-    pub fn lose_answers(&self) {
-        self.inner().lose_answers = true;
+    /// Messages are kept from now on, and answered with this status.
+    pub fn lose_answers(&self, status: u16) {
+        self.inner().lose_answers = Some(StatusCode::from_u16(status).unwrap());
     }
 
     /// The calls that came since the last time, which all kept to the document.
@@ -337,8 +338,8 @@ impl WahaInner {
             "hasMedia": kind == "Image", "ack": 0, "ackName": "PENDING", "_data": {},
         });
         self.messages.insert(id, message.clone());
-        if self.lose_answers {
-            return (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response();
+        if let Some(status) = self.lose_answers {
+            return (status, "<html>Error</html>").into_response();
         }
         // Engines differ where the document says only `object`.
         match kind {

@@ -162,8 +162,17 @@ async fn each_answer_of_waha_has_its_outcome() {
         (413, vec![], "", "failed http_413"),
         (429, vec![("retry-after", "7")], "", "retry throttled Some(7) true"),
         (429, vec![], "", "retry throttled None true"),
-        (500, vec![], r#"{"exception":{"message":"evaluation failed"}}"#, "retry http_500 None false"),
+        // The engine: it may have handed the message over before.
+        (500, vec![], r#"{"statusCode":500,"exception":{"message":"Timed Out"}}"#, "unknown"),
+        (500, vec![("retry-after", "30")], r#"{"message":"Session is slow"}"#, "unknown"),
+        (503, vec![], "upstream connect error or disconnect/reset before headers", "unknown"),
+        (507, vec![], "", "unknown"),
+        // Nobody took it.
         (503, vec![("retry-after", "30")], "", "retry http_503 Some(30) false"),
+        (503, vec![], "no available server", "retry http_503 None false"),
+        (503, vec![], "<h1>503 Service Unavailable</h1>\nNo server is available", "retry http_503 None false"),
+        (502, vec![], "dial tcp 10.0.0.7:3000: connect: connection refused", "retry http_502 None false"),
+        (503, vec![], not_working, "retry http_503 None false"),
     ] {
         mock.plan(status, &headers, body);
         let outcome = match provider.send(&connection, &text()).await {
@@ -265,7 +274,7 @@ async fn a_message_whose_answer_was_lost_is_found() {
     let mock = mocks::Waha::new(None).await;
     mock.session("default", "WORKING", json!({}));
     let (provider, connection) = (Waha::new(client()), waha_at(&mock.url(), None));
-    mock.lose_answers();
+    mock.lose_answers(502);
     let lost = text();
     assert!(matches!(provider.send(&connection, &lost).await, SendOutcome::Unknown { .. }));
     let found = provider.find(&connection, &lost).await;

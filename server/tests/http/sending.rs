@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use domain::{
     ids::InstanceId,
-    instances::{Credentials, NewInstance, Session, Settings, Status, WahaSettings, store},
+    instances::{
+        CloudApiSettings, Credential, Credentials, NewInstance, Session, Settings, Status, WahaSettings, store,
+        store::Connecting,
+    },
     keys::KeyForm,
 };
 use http::Method;
@@ -15,23 +18,43 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::{io::AsyncReadExt, sync::mpsc};
 
 use crate::{
-    mocks::{Waha, faulty, read_request},
+    mocks::{self, Graph, Waha, faulty, read_request},
     world::{Key, World, request},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Without its background work.
+async fn idle(options: PgConnectOptions) -> World {
+    World::with(options, &["--public-url", "http://bouncer.example", "--allow-private-providers", "127.0.0.0/8"]).await
+}
+
 async fn working(options: PgConnectOptions) -> World {
-    let mut world =
-        World::with(options, &["--public-url", "http://bouncer.example", "--allow-private-providers", "127.0.0.0/8"])
-            .await;
+    let mut world = idle(options).await;
     world.work().await;
     world
 }
 
 async fn instance(world: &World, settings: Settings) -> InstanceId {
-    let new = NewInstance { name: format!("{:?}", settings.provider()), settings, credentials: Credentials::default() };
+    create(world, &format!("{:?}", settings.provider()), settings, Credentials::default()).await
+}
+
+async fn create(world: &World, name: &str, settings: Settings, credentials: Credentials) -> InstanceId {
+    let new = NewInstance { name: name.into(), settings, credentials };
     store::create(&world.db, &world.state.sealer, &world.actor(), new, None).await.unwrap()
+}
+
+/// A number of the Cloud API that nobody has connected yet.
+async fn cloud(world: &World, graph: &Graph, name: &str) -> InstanceId {
+    let settings = CloudApiSettings {
+        base_url: graph.url(),
+        version: "v24.0".into(),
+        phone_number_id: mocks::NUMBER.into(),
+        business_account_id: mocks::ACCOUNT.into(),
+    };
+    let mut credentials = Credentials::default();
+    credentials.set(Credential::AccessToken, mocks::TOKEN.into());
+    create(world, name, Settings::CloudApi(settings), credentials).await
 }
 
 async fn connected_waha(world: &World, waha: &Waha) -> InstanceId {
@@ -45,6 +68,11 @@ async fn connected_waha(world: &World, waha: &Waha) -> InstanceId {
 async fn connect(world: &World, id: InstanceId) {
     let session = Session { status: Status::Connected, detail: "WORKING".into(), phone: None };
     store::tell(&world.db, world.acme, id, &session, chrono::Utc::now()).await.unwrap();
+}
+
+async fn lose(world: &World, id: InstanceId) {
+    let lost = Session { status: Status::Disconnected, detail: "STOPPED".into(), phone: None };
+    store::tell(&world.db, world.acme, id, &lost, chrono::Utc::now()).await.unwrap();
 }
 
 async fn key(world: &World, environment: &str, change: impl FnOnce(&mut KeyForm)) -> Key {
@@ -80,6 +108,19 @@ async fn until(world: &World, key: &Key, id: &str, status: &str) -> Value {
             return message;
         }
         assert!(begun.elapsed() < PATIENCE, "it does not become {status}: {message:#}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// The instance as the API shows it, once its connection is lost.
+async fn until_disconnected(world: &World, key: &Key, instance: InstanceId) -> Value {
+    let begun = Instant::now();
+    loop {
+        let shown = get(world, key, &format!("/api/v1/instances/{instance}")).await;
+        if shown["status"] == "disconnected" {
+            return shown;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{shown:#}");
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
@@ -158,8 +199,7 @@ async fn test_keys_never_reach_the_provider(_: PgPoolOptions, options: PgConnect
         let id = send(&world, &test, connected, "+60123450001").await;
         until(&world, &test, &id, "read").await;
     }
-    let lost = Session { status: Status::Disconnected, detail: "STOPPED".into(), phone: None };
-    store::tell(&world.db, world.acme, connected, &lost, chrono::Utc::now()).await.unwrap();
+    lose(&world, connected).await;
     let id = send(&world, &test, connected, "+60123450001").await;
     until(&world, &test, &id, "read").await;
     assert!(waha.calls().is_empty());
@@ -174,15 +214,7 @@ async fn a_lost_session_keeps_messages_until_it_is_back(_: PgPoolOptions, option
     let live = key(&world, "live", |_| {}).await;
     waha.plan(401, &[], r#"{"statusCode":401,"message":"Unauthorized"}"#);
     let id = send(&world, &live, instance, "+60123456789").await;
-    let begun = Instant::now();
-    loop {
-        let shown = get(&world, &live, &format!("/api/v1/instances/{instance}")).await;
-        if shown["status"] == "disconnected" {
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{shown:#}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    until_disconnected(&world, &live, instance).await;
     let waiting = until(&world, &live, &id, "queued").await;
     assert_eq!(steps(&waiting), ["queued", "sending", "queued"]);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -191,6 +223,80 @@ async fn a_lost_session_keeps_messages_until_it_is_back(_: PgPoolOptions, option
     connect(&world, instance).await;
     until(&world, &live, &id, "sent").await;
     assert!(events(&world, &id).await.contains(&"message.sent".to_owned()));
+    world.finish().await;
+}
+
+/// As the one before, at Meta: its token has run out.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn a_refused_token_keeps_messages_until_it_works(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let graph = Graph::new().await;
+    let instance = cloud(&world, &graph, "Support").await;
+    connect(&world, instance).await;
+    let live = key(&world, "live", |_| {}).await;
+    let expired = "Error validating access token: Session has expired.";
+    let error = json!({ "error": { "message": expired, "type": "OAuthException", "code": 190, "fbtrace_id": "A1" } });
+    graph.plan(401, &[], &error.to_string());
+    let id = send(&world, &live, instance, "+60123456789").await;
+    let shown = until_disconnected(&world, &live, instance).await;
+    assert_eq!((&shown["statusDetail"], &shown["queue"]["paused"]["by"]), (&json!(expired), &json!("session")));
+    assert_eq!(shown["queue"]["waiting"], 1);
+    let waiting = until(&world, &live, &id, "queued").await;
+    assert_eq!(steps(&waiting), ["queued", "sending", "queued"]);
+    let told: Value =
+        sqlx::query_scalar("select data from events where kind = 'instance.status' order by id desc limit 1")
+            .fetch_one(world.db.system())
+            .await
+            .unwrap();
+    assert_eq!((&told["previousStatus"], &told["status"]), (&json!("connected"), &json!("disconnected")));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(graph.calls().iter().filter(|call| call.path.ends_with("/messages")).count(), 1, "the queue waits");
+    connect(&world, instance).await;
+    until(&world, &live, &id, "sent").await;
+    world.finish().await;
+}
+
+/// Numbers that have been away for a while are asked about, and all say that they are connected.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn only_a_lost_session_comes_back_by_itself(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = idle(options).await;
+    let graph = Graph::new().await;
+    let created = cloud(&world, &graph, "Created").await;
+    let ended = cloud(&world, &graph, "Ended").await;
+    connect(&world, ended).await;
+    let stopped = Session { status: Status::Disconnected, detail: "stopped".into(), phone: None };
+    let now = chrono::Utc::now();
+    store::told_by(&world.db, &world.actor(), ended, Connecting::Disconnect, &stopped, now).await.unwrap();
+    let sandbox = instance(&world, Settings::Sandbox).await;
+    store::told_by(&world.db, &world.actor(), sandbox, Connecting::Disconnect, &stopped, now).await.unwrap();
+    let lost = cloud(&world, &graph, "Lost").await;
+    connect(&world, lost).await;
+    lose(&world, lost).await;
+
+    let live = key(&world, "live", |_| {}).await;
+    let mut held = vec![];
+    for id in [created, ended, sandbox] {
+        held.push((id, send(&world, &live, id, "+60123456789").await));
+    }
+    let id = send(&world, &live, lost, "+60123456789").await;
+    sqlx::query("update queues set paused_at = now() - interval '1 hour'").execute(world.db.system()).await.unwrap();
+    world.work().await;
+    until(&world, &live, &id, "sent").await;
+    // All are asked about in the same round.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (instance, message) in held {
+        let shown = get(&world, &live, &format!("/api/v1/instances/{instance}")).await;
+        assert_eq!((&shown["status"], &shown["queue"]["paused"]["by"]), (&json!("disconnected"), &json!("session")));
+        until(&world, &live, &message, "queued").await;
+        // Nor does it leave when somebody lets the queue go on.
+        store::pause(&world.db, &world.actor(), instance, chrono::Utc::now()).await.unwrap();
+        store::resume(&world.db, &world.actor(), instance, chrono::Utc::now()).await.unwrap();
+        until(&world, &live, &message, "queued").await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let calls = graph.calls();
+    assert_eq!(calls.iter().filter(|call| call.path.ends_with("/messages")).count(), 1, "{calls:#?}");
+    assert_eq!(calls.iter().filter(|call| call.method == Method::GET).count(), 1, "only the lost one is asked about");
     world.finish().await;
 }
 
@@ -226,9 +332,29 @@ async fn a_lost_answer_is_found_out(_: PgPoolOptions, options: PgConnectOptions)
     let waha = Waha::new(None).await;
     let instance = connected_waha(&world, &waha).await;
     let live = key(&world, "live", |_| {}).await;
-    waha.lose_answers();
+    waha.lose_answers(502);
     let id = send(&world, &live, instance, "+60123456789").await;
     let message = until(&world, &live, &id, "sent").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
+    assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
+    world.finish().await;
+}
+
+/// An engine may fail before and after it has handed a message over: it is asked, and what it does not have is sent again.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn an_engine_that_failed_is_asked_first(_: PgPoolOptions, options: PgConnectOptions) {
+    let mut world = working(options).await;
+    let waha = Waha::new(None).await;
+    let instance = connected_waha(&world, &waha).await;
+    let live = key(&world, "live", |_| {}).await;
+    waha.plan(500, &[], r#"{"statusCode":500,"exception":{"message":"Timed Out"}}"#);
+    let before = send(&world, &live, instance, "+60123456789").await;
+    let message = until(&world, &live, &before, "sent").await;
+    assert_eq!(steps(&message), ["queued", "sending", "unknown", "queued", "sending", "sent"]);
+    waha.calls();
+    waha.lose_answers(500);
+    let after = send(&world, &live, instance, "+60123456789").await;
+    let message = until(&world, &live, &after, "sent").await;
     assert_eq!(steps(&message), ["queued", "sending", "unknown", "sent"]);
     assert_eq!(waha.calls().iter().filter(|call| call.path == "/api/sendText").count(), 1);
     world.finish().await;

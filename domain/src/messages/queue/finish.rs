@@ -1,6 +1,9 @@
 //! Writing down how attempts to send ended.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -170,6 +173,13 @@ pub(super) struct Waiting {
     pub homeless: bool,
 }
 
+impl Waiting {
+    /// It goes to WhatsApp, not to the sandbox.
+    fn is_real(&self) -> bool {
+        self.lane != 2 && !self.sandbox
+    }
+}
+
 /// Holds rows of the outbox; those of messages that have left are not there.
 pub(super) async fn outbox_rows(conn: &mut PgConnection, messages: Vec<Uuid>) -> Result<HashMap<Uuid, Waiting>> {
     let rows: Vec<Waiting> = sqlx::query_as(
@@ -219,7 +229,7 @@ impl Batch {
         }
         let instance = InstanceId(row.instance_id);
         let organization = OrgId(row.organization_id);
-        let real = row.lane != 2 && !row.sandbox;
+        let real = row.is_real();
         let mut used = real;
         match &end.outcome {
             Outcome::Sent { provider_message_id, then } => {
@@ -332,7 +342,7 @@ impl Batch {
     }
 
     pub fn uses(&mut self, row: &Waiting, at: Time) {
-        if row.lane != 2 && !row.sandbox {
+        if row.is_real() {
             self.used.push((InstanceId(row.instance_id), at));
         }
     }
@@ -376,11 +386,19 @@ impl Batch {
             })
             .collect();
         conversations::store::note_sent(conn, &sent).await?;
-        note_use(conn, &self.used).await?;
+        let left: HashSet<Uuid> = self
+            .gone
+            .iter()
+            .filter(|(row, change)| row.is_real() && SENT.contains(&change.status))
+            .map(|(row, _)| row.instance_id)
+            .collect();
+        note_use(conn, &self.used, &left).await?;
         note_health(conn, &self.health, now).await?;
         for lost in &self.lost {
             let reason = format!("The number is not connected: {}", lost.message);
-            pause(conn, lost.organization, lost.instance, PausedBy::Session, &reason, now).await?;
+            if pause(conn, lost.organization, lost.instance, PausedBy::Session, &reason, now).await? {
+                note_loss(conn, lost.instance).await?;
+            }
         }
         overtaken(conn, &gone, now).await?;
         let mut lost: Vec<LostConnection> = Vec::new();
@@ -547,8 +565,8 @@ async fn schedule(conn: &mut PgConnection, scheduled: &[(Waiting, ScheduledStatu
     Ok(())
 }
 
-/// From then on the distance to the next message counts.
-async fn note_use(conn: &mut PgConnection, used: &[(InstanceId, Time)]) -> Result<()> {
+/// From then on the distance to the next message counts. From the instances in `left` a message really left: they can.
+async fn note_use(conn: &mut PgConnection, used: &[(InstanceId, Time)], left: &HashSet<Uuid>) -> Result<()> {
     let mut last: HashMap<Uuid, Time> = HashMap::new();
     for (instance, at) in used {
         let newest = last.entry(instance.0).or_insert(*at);
@@ -558,14 +576,24 @@ async fn note_use(conn: &mut PgConnection, used: &[(InstanceId, Time)]) -> Resul
         return Ok(());
     }
     let (instances, times): (Vec<Uuid>, Vec<Time>) = last.into_iter().unzip();
+    let sent: Vec<bool> = instances.iter().map(|instance| left.contains(instance)).collect();
     sqlx::query(
-        "update queues q set last_sent_at = greatest(q.last_sent_at, n.at)
-         from unnest($1::uuid[], $2::timestamptz[]) as n (instance_id, at) where q.instance_id = n.instance_id",
+        "update queues q
+         set last_sent_at = greatest(q.last_sent_at, n.at), losses = case when n.sent then 0 else q.losses end
+         from unnest($1::uuid[], $2::timestamptz[], $3::boolean[]) as n (instance_id, at, sent)
+         where q.instance_id = n.instance_id",
     )
     .bind(instances)
     .bind(times)
+    .bind(sent)
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Sending found the number lost once more; the session may say something else.
+async fn note_loss(conn: &mut PgConnection, instance: InstanceId) -> Result<()> {
+    sqlx::query("update queues set losses = losses + 1 where instance_id = $1").bind(instance.0).execute(conn).await?;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub use self::{
     advance::{Advanced, advance, advance_in, advance_sandbox, forget_early},
     claim::{Claimed, claim, next_due, release, renew},
     finish::{Finished, LostConnection, Outcome, ScheduledStatus, cancelled, finish, left_open},
-    pause::{Queue, QueueHead, catch_up, lock, pause, queue, refresh, resume, to_probe},
+    pause::{Queue, QueueHead, catch_up, leave_to_session, lock, pause, queue, refresh, resume, to_probe},
     unknown::{Finding, doubtful, expire, give_up, reap, resolve},
 };
 
@@ -57,6 +57,11 @@ pub const UNCONFIRMED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 pub const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// Failures in a row after which a queue pauses.
 pub const FAILURES_TO_PAUSE: i32 = 3;
+/// After which a provider that failed or lost its session is asked whether it is connected again. One
+/// that says so and then refuses to send, as for an account that is blocked, is asked after twice the time, and so on up
+/// to the longest.
+pub const PROBE_AFTER: Duration = Duration::from_secs(30);
+pub const LONGEST_PROBE: Duration = Duration::from_secs(3_600);
 /// Messages of one instance that are sent at the same time, when they are not paced.
 pub const AT_ONCE: i64 = 20;
 /// The same for the sandbox.

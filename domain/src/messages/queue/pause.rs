@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, CLOUD_API_A_SECOND, PausedBy};
+use super::{AT_ONCE, AT_ONCE_SANDBOX, CHANNEL, CLOUD_API_A_SECOND, LONGEST_PROBE, PROBE_AFTER, PausedBy, millis};
 use crate::{
     Db, Error,
     error::Result,
@@ -183,6 +183,39 @@ pub async fn resume(
     Ok(changed)
 }
 
+/// As [`resume`] by a person while the number is not connected: from now on only that holds the queue up.
+/// Returns whether it changed anything.
+///
+/// # Errors
+/// As the database.
+pub async fn leave_to_session(
+    conn: &mut PgConnection,
+    organization: OrgId,
+    instance: InstanceId,
+    reason: &str,
+    now: Time,
+) -> Result<bool> {
+    lock(conn, &[instance]).await?;
+    let changed = sqlx::query(
+        "update queues set paused_at = $4, paused_by = 'session', paused_reason = $3, failures_in_a_row = 0
+         where organization_id = $1 and instance_id = $2 and paused_by is distinct from 'session'",
+    )
+    .bind(organization.0)
+    .bind(instance.0)
+    .bind(reason)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected()
+        > 0;
+    if changed {
+        // Test messages waited for the person only.
+        refresh(conn, &[instance], now).await?;
+        notify(conn, &[instance]).await?;
+    }
+    Ok(changed)
+}
+
 /// New slots for the paced messages that wait, from now on, in their order and with the gaps that were drawn for them.
 async fn repace(conn: &mut PgConnection, instance: InstanceId, now: Time) -> Result<()> {
     sqlx::query(
@@ -289,20 +322,24 @@ pub async fn queue(conn: &mut PgConnection, organization: OrgId, instance: Insta
     })
 }
 
-/// Queues that failures or a lost session hold up since before `before`: their providers may be asked whether they are
-/// connected again. At most 50, and not always the same ones.
+/// Queues whose providers may be asked whether they are connected again: failures or a lost session hold them up, for
+/// a while that is the longer the more often sending found the session lost. What somebody disconnected or never
+/// connected is not among them. At most 50, and not always the same ones.
 ///
 /// # Errors
 /// As the database.
-pub async fn to_probe(db: &Db, before: Time) -> Result<Vec<(OrgId, InstanceId)>> {
+pub async fn to_probe(db: &Db, now: Time) -> Result<Vec<(OrgId, InstanceId)>> {
     // A session that is lost for good is asked about while something waits for it.
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select q.organization_id, q.instance_id from queues q join instances i on i.id = q.instance_id
          where (q.paused_by = 'failures' or q.paused_by = 'session' and q.waiting > 0)
-           and q.paused_at < $1 and i.deleted_at is null
+           and q.paused_at + least($2::interval * power(2, least(greatest(q.losses - 1, 0), 16)), $3::interval) <= $1
+           and i.wanted and i.deleted_at is null
          order by random() limit 50",
     )
-    .bind(before)
+    .bind(now)
+    .bind(millis(PROBE_AFTER))
+    .bind(millis(LONGEST_PROBE))
     .fetch_all(db.system())
     .await?;
     Ok(rows.into_iter().map(|(organization, instance)| (OrgId(organization), InstanceId(instance))).collect())

@@ -11,6 +11,7 @@ use domain::{
     FieldError,
     fields::Object,
     gate::{self, GateKey},
+    idempotency::{Answer, Claim},
     ids::{InstanceId, MessageId, OrgId},
     instances::{Instance, Provider},
     keys::Environment,
@@ -118,11 +119,25 @@ pub(super) async fn send(
             Err(error) => return Err(caller.unavailable(error)),
         },
     };
-    let caller = caller.admit(match (wanted.instance, &found) {
+    let asked = match (wanted.instance, &found) {
         (None, _) => gate::Instance::None,
         (Some(id), Some(_)) => gate::Instance::Known(id),
         (Some(_), None) => gate::Instance::Unknown,
-    })?;
+    };
+    let claim = claim.filter(|_| !wanted.dry_run);
+    // A repeated call is answered as it was, whatever became of its instance and template. The claim itself is part of
+    // the acceptance; only a call that would be refused before that asks for its first answer by itself.
+    if !caller.key().may_use(asked) {
+        match kept(&state, claim.as_ref()).await {
+            Ok(Some(kept)) => {
+                caller.admit(gate::Instance::None)?;
+                return Ok(idempotency::replay(kept));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(caller.unavailable(error)),
+        }
+    }
+    let caller = caller.admit(asked)?;
     object.finish().map_err(Problem::invalid)?;
     // All are there, or there would have been a complaint.
     let (Some(instance), Some(to), Some(body)) = (found, wanted.to, wanted.body) else {
@@ -131,7 +146,10 @@ pub(super) async fn send(
     let key = caller.key();
     let errors = cannot(&state, key, &instance, &body).await?;
     if !errors.is_empty() {
-        return Err(Problem::invalid(errors));
+        return match kept(&state, claim.as_ref()).await? {
+            Some(kept) => Ok(idempotency::replay(kept)),
+            None => Err(Problem::invalid(errors)),
+        };
     }
     let message = NewMessage {
         organization: key.organization_id,
@@ -141,7 +159,7 @@ pub(super) async fn send(
         to,
         body,
         request: Some(caller.call().id),
-        idempotency: claim.filter(|_| !wanted.dry_run),
+        idempotency: claim,
     };
     if wanted.dry_run {
         let mut random = SplitMix(rand::random());
@@ -153,6 +171,14 @@ pub(super) async fn send(
         Ok(Reply::Accepted(accepted)) => Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response()),
         Ok(Reply::Replayed(kept)) => Ok(idempotency::replay(kept)),
         Err(refusal) => Err(refused(&caller, refusal)),
+    }
+}
+
+/// What the same call was answered with before.
+async fn kept(state: &AppState, claim: Option<&Claim>) -> domain::Result<Option<Answer>> {
+    match claim {
+        Some(claim) => domain::idempotency::kept(&state.db, claim, Utc::now()).await,
+        None => Ok(None),
     }
 }
 

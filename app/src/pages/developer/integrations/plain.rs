@@ -176,6 +176,7 @@ pub async fn take_verify_token(me: &Current, id: InstanceId) -> Result<Option<St
 
 /// Does to an instance what was asked for; a sentence about it.
 pub async fn do_to_instance(me: &Current, id: InstanceId, what: InstanceChange) -> Result<String, AppError> {
+    use domain::instances::store::{self, Resumed};
     let (db, actor) = (me.db(), me.actor());
     let sentence = match what {
         InstanceChange::Connect => {
@@ -193,15 +194,16 @@ pub async fn do_to_instance(me: &Current, id: InstanceId, what: InstanceChange) 
             me.state.outside.disconnect(&actor, id, true).await?;
             "Logged out: the number has to be linked anew".into()
         }
-        InstanceChange::Pause => match domain::instances::store::set_paused(db, &actor, id, true, now()).await? {
+        InstanceChange::Pause => match store::pause(db, &actor, id, now()).await? {
             true => "Queue paused".into(),
             false => "Nothing to do: the queue is paused already".into(),
         },
-        InstanceChange::Resume => match domain::instances::store::set_paused(db, &actor, id, false, now()).await? {
-            true => "Queue goes on".into(),
-            false => "Nothing to do: the queue is not paused".into(),
+        InstanceChange::Resume => match store::resume(db, &actor, id, now()).await? {
+            Resumed::GoesOn => "Queue goes on".into(),
+            Resumed::NotConnected => "The queue goes on when the number is connected".into(),
+            Resumed::Nothing => "Nothing to do: the queue is not paused".into(),
         },
-        InstanceChange::Delete => match domain::instances::store::delete(db, &actor, id).await? {
+        InstanceChange::Delete => match store::delete(db, &actor, id).await? {
             0 => "Instance deleted".into(),
             n => {
                 let n = i64::try_from(n).unwrap_or(i64::MAX);
