@@ -399,7 +399,7 @@ async fn known_keys_work_without_the_database_up_to_a_stated_time(pool: PgPool) 
     // The silence of a connection that would have told of a change confirms it, too.
     tokio::time::sleep(2 * JUST).await;
     let silent = Instant::now();
-    cache.heard();
+    cache.heard(Instant::now());
     let heard = Instant::now();
     assert!(cache.find_at(&hash, answered + STALE_FOR).await.unwrap().is_some());
     assert!(cache.find_at(&hash, silent + STALE_FOR - JUST).await.unwrap().is_some());
