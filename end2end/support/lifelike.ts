@@ -64,7 +64,7 @@ export async function lifelike(name: string): Promise<Lifelike> {
   await changeKeys(by, "revoke", id("Legacy plugin"));
   const program = await stranger();
   const call = (name: string, agent: string) => program.get(`${where.url}/api/v1/me`, { headers: { authorization: `Bearer ${keys.get(name)!.key}`, "user-agent": agent } });
-  const rotated = await send(by, "api_keys/regenerate", { id: id("Newsletter sender"), overlap: "24h" });
+  const rotated = await send(by, "api_keys/regenerate", { id: id("Newsletter sender"), version: "1", overlap: "24h" });
   if (rotated.status() !== 200) throw new Error(await rotated.text());
   for (let i = 0; i < 4; i++) await call("Newsletter sender", "newsletter/4.0 (node 22)");
   for (let i = 0; i < 3; i++) await call("Chatbot handover", "python-requests/2.32.5");
@@ -127,7 +127,7 @@ async function pastOfIntegrations(instances: Map<string, string>, endpoints: Map
     `update instances set status = 'failed', status_detail = 'OAuthException 190: Error validating access token: Session has expired.', phone = '43316123456', status_at = now() - interval '3 hours' where id = ${uuid(newsletter)}`,
     `update queues set paused_at = null, paused_by = null, paused_reason = '' where instance_id = ${uuid(support)}`,
     `update webhook_endpoints set last_success_at = now() - interval '2 minutes', last_attempt_at = now() - interval '2 minutes' where id = ${uuid(shop)}`,
-    `update webhook_endpoints set last_success_at = now() - interval '26 hours', last_attempt_at = now() - interval '14 minutes', failing_since = now() - interval '25 hours', failures = 31, last_error = 'n8n.acme.example answered 502.' where id = ${uuid(n8n)}`,
+    `update webhook_endpoints set last_success_at = now() - interval '26 hours', last_attempt_at = now() - interval '14 minutes', failing_since = now() - interval '25 hours', last_error = 'n8n.acme.example answered 502.' where id = ${uuid(n8n)}`,
     `update webhook_endpoints set last_success_at = now() - interval '12 days', last_attempt_at = now() - interval '7 days', disabled_at = now() - interval '7 days', disabled_by = 'failures' where id = ${uuid(crm)}`,
     ...hours(shop, 212, 0),
     ...hours(n8n, 0, 2),

@@ -444,7 +444,7 @@ test("toasts stand above an open dialog, and outlive it", async ({ page, goto, c
   await onTop(page, "was revoked");
 
   // Said while a sheet is open.
-  expect((await send(page.request, "api_keys/regenerate", { id, overlap: "24h" })).status()).toBe(200);
+  expect((await send(page.request, "api_keys/regenerate", { id, version: "1", overlap: "24h" })).status()).toBe(200);
   await open(page, listOf(name, `&panel=usage&key=${id}`));
   const sheet = page.getByRole("dialog", { name });
   await sheet.getByRole("button", { name: "Retire now" }).click();

@@ -151,7 +151,7 @@ const functions = (id: string, person: string, instance: string, endpoint: strin
   "api_keys/create": { right: "keys", form: { form: keyForm(unique("Refused")) } },
   "api_keys/edit": { right: "keys", form: { id, form: keyForm("taken over", { version: "1" }) } },
   "api_keys/change": { right: "keys", form: { ids: [id], what: "revoke" } },
-  "api_keys/regenerate": { right: "keys", form: { id, overlap: "none" } },
+  "api_keys/regenerate": { right: "keys", form: { id, version: "1", overlap: "none" } },
   "api_keys/retire_old_secret": { right: "keys", form: { id } },
   "api_keys/issue_secret": { right: "keys", form: { id } },
   "api_keys/remove_secret": { right: "keys", form: { id } },
