@@ -296,7 +296,10 @@ async fn only_a_lost_session_comes_back_by_itself(_: PgPoolOptions, options: PgC
     tokio::time::sleep(Duration::from_millis(500)).await;
     let calls = graph.calls();
     assert_eq!(calls.iter().filter(|call| call.path.ends_with("/messages")).count(), 1, "{calls:#?}");
-    assert_eq!(calls.iter().filter(|call| call.method == Method::GET).count(), 1, "only the lost one is asked about");
+    // Apart from the templates of a number that is connected again.
+    let asked = |path: &str| !path.contains("/message_templates");
+    let asked: Vec<_> = calls.iter().filter(|call| call.method == Method::GET && asked(&call.path)).collect();
+    assert_eq!(asked.len(), 1, "only the lost one is asked about: {asked:#?}");
     world.finish().await;
 }
 
