@@ -12,7 +12,7 @@ use domain::{
     keys::{KeyHash, Scope, StatusKind, store},
     secret::ExposeSecret,
     time::Time,
-    usage::{ALLOWED, Rows, Tally, store as usage},
+    usage::{ALLOWED, Place, Rows, Tally, store as usage},
 };
 use sqlx::{PgPool, postgres::PgListener};
 use uuid::Uuid;
@@ -146,7 +146,7 @@ async fn figures_add_up_over_minutes_and_kinds(pool: PgPool) {
         for (issued, outcome, status) in [(&shop, ALLOWED, 200), (&app, ALLOWED, 200), (&app, "rate_limited", 429)] {
             let mut row = world.call(issued, outcome, status).await;
             row.at = noon + Duration::seconds(second);
-            assert!(tally.count(&row));
+            assert!(tally.count(&row, &Place::default()));
         }
         if second % 100 == 99 {
             usage::write_tally(&world.db, &std::mem::take(&mut tally)).await.unwrap();

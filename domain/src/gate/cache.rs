@@ -29,6 +29,7 @@ use crate::{
     ids::{InstanceId, KeyId, OrgId, SecretId},
     keys::{Environment, KeyHash, Scope},
     time::Time,
+    usage::Place,
 };
 
 /// A confirmed entry is used without asking for this long.
@@ -54,12 +55,14 @@ pub struct Entry {
     unused: AtomicBool,
     /// What the server makes of the key once for all its answers.
     pub prepared: OnceLock<Prepared>,
+    /// Where its calls are counted.
+    pub place: Place,
 }
 
-/// The parts of an answer before and after what differs from call to call.
+/// An answer but for what differs from call to call, which belongs at `gap`.
 pub struct Prepared {
-    pub before: Box<[u8]>,
-    pub after: Box<[u8]>,
+    pub text: Box<[u8]>,
+    pub gap: usize,
 }
 
 /// What the secrets of a key have in common, and what outlives a change of the key.
@@ -314,6 +317,7 @@ impl KeyCache {
             confirmed_us,
             unused: AtomicBool::new(row.unused),
             prepared: OnceLock::new(),
+            place: Place::default(),
         });
         self.inner.entries.insert(*hash, entry.clone());
         // A change that was announced while the query ran may not be in its answer: ask again next time.

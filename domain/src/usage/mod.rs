@@ -21,7 +21,7 @@ use crate::{
 #[cfg(feature = "postgres")]
 pub use rows::Rows;
 #[cfg(feature = "postgres")]
-pub use tally::{Passed, Tally};
+pub use tally::{Passed, Place, Tally};
 
 /// Outcome of a call that was let through.
 pub const ALLOWED: &str = "allowed";

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     CallSeen, Passed, RequestRow, Rows, Tally, rows,
-    tally::{KeyTally, Sort, Sum},
+    tally::{KeyTally, Place, Sort, Sum},
 };
 use crate::{
     Db,
@@ -54,8 +54,8 @@ pub async fn write_tally(db: &Db, tally: &Tally) -> Result<Vec<KeyId>> {
         return Ok(Vec::new());
     }
     // In one order for all servers: two that touch the same rows then wait instead of dead-locking.
-    let mut keys: Vec<(&KeyId, &KeyTally)> = tally.keys.iter().collect();
-    keys.sort_unstable_by_key(|(key, _)| **key);
+    let mut keys: Vec<&KeyTally> = tally.keys().iter().collect();
+    keys.sort_unstable_by_key(|tally| tally.key);
     let mut tx = begin(db).await?;
     add_to_rollups(&mut tx, &keys).await?;
     let new = touch_keys(&mut tx, &keys).await?;
@@ -108,7 +108,7 @@ pub async fn write(db: &Db, server: Uuid, calls: &[RequestRow<'_>]) -> Result<()
     let (mut rows, mut tally, mut passed) = (Rows::default(), Tally::default(), Passed::default());
     for call in calls {
         rows.push(call);
-        if !tally.count(call) {
+        if !tally.count(call, &Place::default()) {
             return Err(crate::Error::Internal("too many different calls at once".into()));
         }
     }
@@ -127,11 +127,9 @@ async fn begin(db: &Db) -> Result<sqlx::PgTransaction<'static>> {
     Ok(tx)
 }
 
-type Keys<'a> = [(&'a KeyId, &'a KeyTally)];
-
 /// Adds to the minutes, hours and days. The keys come in order.
-async fn add_to_rollups(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<()> {
-    let rows = keys.iter().map(|(_, tally)| 3 * tally.sums.len()).sum();
+async fn add_to_rollups(tx: &mut sqlx::PgConnection, keys: &[&KeyTally]) -> Result<()> {
+    let rows = keys.iter().map(|tally| 3 * tally.len()).sum();
     let (mut ids, mut organizations) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     let (mut grains, mut buckets) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     // Few different texts: each is sent once, and rows name it by its place.
@@ -140,10 +138,10 @@ async fn add_to_rollups(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<
     let (mut statuses, mut calls, mut latencies) =
         (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
     let mut sums: Vec<(Sort, Sum)> = Vec::new();
-    for (key, tally) in keys {
+    for tally in keys {
         for (grain, seconds) in GRAINS {
             sums.clear();
-            for (sort, sum) in &tally.sums {
+            for (sort, sum) in tally.sums() {
                 let sort = Sort { bucket_s: sort.bucket_s - sort.bucket_s.rem_euclid(seconds), ..*sort };
                 match sums.iter_mut().rev().find(|(known, _)| *known == sort) {
                     Some((_, known)) => *known += *sum,
@@ -152,7 +150,7 @@ async fn add_to_rollups(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<
             }
             sums.sort_unstable_by_key(|(sort, _)| *sort);
             for (sort, sum) in &sums {
-                ids.push(key.0);
+                ids.push(tally.key.0);
                 organizations.push(tally.organization.0);
                 grains.push(names.place(grain));
                 buckets.push(sort.bucket_s);
@@ -209,14 +207,14 @@ impl Names {
 
 /// Notes the last use of the keys that were let through. The keys come in order. Answers with those that were never
 /// let through before.
-async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<Vec<KeyId>> {
-    let ids: Vec<Uuid> = keys.iter().map(|(key, _)| key.0).collect();
+async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &[&KeyTally]) -> Result<Vec<KeyId>> {
+    let ids: Vec<Uuid> = keys.iter().map(|tally| tally.key.0).collect();
     // Before the update, which makes the keys used.
     let new: Vec<Uuid> = sqlx::query_scalar("select id from api_keys where id = any($1) and first_used_at is null")
         .bind(&ids)
         .fetch_all(&mut *tx)
         .await?;
-    let used: Vec<_> = keys.iter().filter(|(_, tally)| tally.last.allowed).collect();
+    let used: Vec<_> = keys.iter().filter(|tally| tally.last.allowed).collect();
     sqlx::query!(
         "update api_keys k
          set last_used_at = n.at, last_used_ip = n.ip, last_used_user_agent = n.user_agent,
@@ -226,10 +224,10 @@ async fn touch_keys(tx: &mut sqlx::PgConnection, keys: &Keys<'_>) -> Result<Vec<
                join unnest($1::uuid[], $2::timestamptz[], $3::inet[], $4::text[]) as n (id, at, ip, user_agent) on n.id = k.id
                order by k.id for update of k) n
          where k.id = n.id and (k.last_used_at is null or k.last_used_at < n.at)",
-        &used.iter().map(|(key, _)| key.0).collect::<Vec<_>>(),
-        &used.iter().map(|(_, tally)| tally.last.at).collect::<Vec<_>>(),
-        &used.iter().map(|(_, tally)| IpNet::from(tally.last.ip)).collect::<Vec<_>>(),
-        &used.iter().map(|(_, tally)| tally.last.user_agent.replace('\0', "")).collect::<Vec<_>>(),
+        &used.iter().map(|tally| tally.key.0).collect::<Vec<_>>(),
+        &used.iter().map(|tally| tally.last.at).collect::<Vec<_>>(),
+        &used.iter().map(|tally| IpNet::from(tally.last.ip)).collect::<Vec<_>>(),
+        &used.iter().map(|tally| tally.last.user_agent.replace('\0', "")).collect::<Vec<_>>(),
     )
     .execute(tx)
     .await?;

@@ -1,6 +1,5 @@
 //! Short texts of headers, put together without taking memory for each.
 
-use axum::body::Bytes;
 use http::HeaderValue;
 
 /// Up to `N` characters. What does not fit is left out; callers choose `N` for the longest case.
@@ -49,33 +48,10 @@ impl<const N: usize> Ascii<N> {
     pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.length]
     }
-}
 
-/// `COUNT` values of headers with `N` characters in all, which share one piece of memory.
-pub(super) struct Values<const N: usize, const COUNT: usize> {
-    text: Ascii<N>,
-    ends: [usize; COUNT],
-    count: usize,
-}
-
-impl<const N: usize, const COUNT: usize> Values<N, COUNT> {
-    pub fn new() -> Self {
-        Self { text: Ascii::new(), ends: [0; COUNT], count: 0 }
-    }
-
-    /// The next value.
-    pub fn value(mut self, write: impl FnOnce(Ascii<N>) -> Ascii<N>) -> Self {
-        self.text = write(self.text);
-        self.ends[self.count] = self.text.length;
-        self.count += 1;
-        self
-    }
-
-    /// `None` for what no header may hold, such as a line's end.
-    pub fn headers(self) -> [Option<HeaderValue>; COUNT] {
-        let all = Bytes::copy_from_slice(self.text.as_bytes());
-        let mut start = 0;
-        self.ends.map(|end| HeaderValue::from_maybe_shared(all.slice(std::mem::replace(&mut start, end)..end)).ok())
+    /// Empty for what no header may hold, such as a line's end.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
@@ -91,12 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn each_header_has_its_part() {
-        let [first, bad, last] = Values::<16, 3>::new()
-            .value(|text| text.text("a=").number(7))
-            .value(|text| text.text("\n"))
-            .value(|text| text.number(90))
-            .headers();
-        assert_eq!((first.unwrap().as_bytes(), bad, last.unwrap().as_bytes()), (&b"a=7"[..], None, &b"90"[..]));
+    fn a_header_takes_no_line_ends() {
+        assert_eq!(Ascii::<16>::new().text("a=").number(7).header(), "a=7");
+        assert_eq!(Ascii::<16>::new().text("a\n").header(), "");
     }
 }

@@ -117,15 +117,9 @@ impl<R: Requirement> FromRequestParts<AppState> for Screened<R> {
         // The pipeline wraps every route; without it nothing may pass.
         let call = parts.extensions.get::<Arc<Call>>().cloned().ok_or_else(|| Problem::new(Code::Internal))?;
         let entry = screen(state, &call, parts, R::SCOPE).await?;
-        // Whoever reads the body knows then whose it is (`idempotency`).
-        parts.extensions.insert(Caller(entry.clone()));
         Ok(Self { entry, call, requirement: PhantomData })
     }
 }
-
-/// Who calls: known to the extractors after the gate's first half.
-#[derive(Clone)]
-pub(super) struct Caller(pub Arc<Entry>);
 
 impl<R: Requirement> Screened<R> {
     pub fn key(&self) -> &GateKey {
@@ -139,11 +133,11 @@ impl<R: Requirement> Screened<R> {
         let facts = facts(&call, R::SCOPE, instance);
         match ask(&entry, Presented::Key(&entry.key), facts) {
             (Decision::Allow, rate) => {
-                call.decided(Verdict { entry: Some(entry.clone()), outcome: "allowed", scope: R::SCOPE, rate });
+                call.decided(Verdict { outcome: "allowed", scope: R::SCOPE, rate });
                 Ok(Authorized { entry, call, requirement })
             }
             (Decision::Deny(denial), rate) => {
-                call.decided(Verdict { entry: Some(entry), outcome: denial.as_str(), scope: R::SCOPE, rate });
+                call.decided(Verdict { outcome: denial.as_str(), scope: R::SCOPE, rate });
                 Err(denial.into())
             }
         }
@@ -151,7 +145,7 @@ impl<R: Requirement> Screened<R> {
 
     /// What the gate must know could not be asked.
     pub(super) fn unavailable(self, error: domain::Error) -> Problem {
-        self.call.decided(Verdict { entry: Some(self.entry), outcome: "unavailable", scope: R::SCOPE, rate: None });
+        self.call.decided(Verdict { outcome: "unavailable", scope: R::SCOPE, rate: None });
         error.into()
     }
 }
@@ -220,14 +214,14 @@ async fn screen(state: &AppState, call: &Call, parts: &Parts, scope: Option<Scop
     let text = match credential(&parts.headers) {
         Ok(text) => text,
         Err(problem) => {
-            call.decided(Verdict { entry: None, outcome: "conflicting_credentials", scope, rate: None });
+            call.decided(Verdict { outcome: "conflicting_credentials", scope, rate: None });
             return Err(problem);
         }
     };
     let shown = match Shown::look_up(state, text, call.started).await {
         Ok(shown) => shown,
         Err(error) => {
-            call.decided(Verdict { entry: None, outcome: "unavailable", scope, rate: None });
+            call.decided(Verdict { outcome: "unavailable", scope, rate: None });
             return Err(error.into());
         }
     };
@@ -238,13 +232,14 @@ async fn screen(state: &AppState, call: &Call, parts: &Parts, scope: Option<Scop
             // The gate lets nothing but keys pass.
             Decision::Allow => Denial::UnknownKey,
         };
-        call.decided(Verdict { entry: None, outcome: denial.as_str(), scope, rate: None });
+        call.decided(Verdict { outcome: denial.as_str(), scope, rate: None });
         return Err(denial.into());
     };
+    call.came_from(entry.clone());
     let proof = match signature::prove(state, &entry.key, &facts, parts, call.at).await {
         Ok(proof) => proof,
         Err(error) => {
-            call.decided(Verdict { entry: Some(entry.clone()), outcome: "unavailable", scope, rate: None });
+            call.decided(Verdict { outcome: "unavailable", scope, rate: None });
             return Err(error.into());
         }
     };
@@ -259,7 +254,7 @@ async fn screen(state: &AppState, call: &Call, parts: &Parts, scope: Option<Scop
     // Refused by the same rules, so nothing is counted. Whoever is not let in learns nothing about the key.
     let rate = ask(entry, presented, facts).1;
     let rate = rate.filter(|_| problem.code() != Code::Unauthenticated && denial != Denial::WrongSecret);
-    call.decided(Verdict { entry: Some(entry.clone()), outcome: denial.as_str(), scope, rate });
+    call.decided(Verdict { outcome: denial.as_str(), scope, rate });
     Err(problem)
 }
 

@@ -6,7 +6,7 @@
 //! A server that dies in between leaves a claim without answer, which ends after `idempotency::LOCKED_FOR`; what a
 //! create had made by then is found by [`Once::submission`].
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     body::Body,
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::{
     body::{Fields, body_of, fields},
-    extract::Caller,
+    pipeline::Call,
     problem::{Code, Problem, Result},
 };
 use crate::state::AppState;
@@ -48,7 +48,9 @@ impl<T: Fields> FromRequest<AppState> for Once<T> {
 
     async fn from_request(request: Request, _: &AppState) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let Some(Caller(entry)) = parts.extensions.get::<Caller>() else { return Err(Problem::new(Code::Internal)) };
+        // The gate's first half comes before any body.
+        let call = parts.extensions.get::<Arc<Call>>();
+        let entry = call.and_then(|call| call.caller()).ok_or_else(|| Problem::new(Code::Internal))?;
         let bytes = body_of::<T>(&parts.headers, body).await?;
         let claim = claim(&parts, &entry.key, &bytes)?;
         Ok(Self { body: fields(&bytes)?, claim })

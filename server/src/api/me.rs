@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use super::{
     ascii::Ascii,
     extract::{AnyKey, Authorized},
-    pipeline,
     problem::{Code, Problem, Result},
 };
 
@@ -159,15 +158,15 @@ pub(super) async fn me(caller: Authorized<AnyKey>) -> Result<Response> {
             entry.prepared.get_or_init(|| prepared)
         }
     };
-    let mut body = Vec::with_capacity(prepared.before.len() + 10 + prepared.after.len());
-    body.extend_from_slice(&prepared.before);
+    let (before, after) = prepared.text.split_at(prepared.gap);
+    let mut body = Vec::with_capacity(before.len() + 10 + after.len());
+    body.extend_from_slice(before);
     match caller.call().rate() {
         Some(rate) => body.extend_from_slice(Ascii::<10>::new().number(rate.remaining.into()).as_bytes()),
         None => body.extend_from_slice(b"null"),
     }
-    body.extend_from_slice(&prepared.after);
+    body.extend_from_slice(after);
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().reserve(pipeline::HEADERS);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
@@ -177,7 +176,7 @@ fn prepare(key: &GateKey) -> Option<Prepared> {
     const CHANGING: &[u8] = b"\"requestsRemaining\":null";
     let at = |ms: Option<i64>| ms.and_then(DateTime::from_timestamp_millis);
     let Throttle { mode, max_queue } = key.throttle;
-    let text = serde_json::to_vec(&Me {
+    let mut text = serde_json::to_vec(&Me {
         id: key.id,
         name: key.name.clone(),
         environment: key.environment,
@@ -198,7 +197,9 @@ fn prepare(key: &GateKey) -> Option<Prepared> {
     // In a name the quotation marks would be written with a backslash: this is found in one place only.
     let place = text.windows(CHANGING.len()).position(|part| part == CHANGING)?;
     let end = place + CHANGING.len();
-    Some(Prepared { before: text[..end - b"null".len()].into(), after: text[end..].into() })
+    let gap = end - b"null".len();
+    text.drain(gap..end);
+    Some(Prepared { text: text.into(), gap })
 }
 
 #[cfg(test)]
@@ -234,7 +235,8 @@ mod tests {
             api_secret: None,
         };
         let prepared = prepare(&key).unwrap();
-        let text = [&prepared.before, b"998".as_slice(), &prepared.after].concat();
+        let (before, after) = prepared.text.split_at(prepared.gap);
+        let text = [before, b"998", after].concat();
         assert_eq!(
             serde_json::from_slice::<Value>(&text).unwrap(),
             json!({

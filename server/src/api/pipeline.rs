@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     task::{Context, Poll},
     time::Instant,
 };
@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::{Layer, Service};
 
 use super::{
-    ascii::Values,
+    ascii::Ascii,
     extract::credential,
     problem::{Code, Problem},
     signature,
@@ -51,14 +51,13 @@ pub struct Call {
     pub at: Time,
     pub ip: std::net::IpAddr,
     pub(super) started: Instant,
+    caller: OnceLock<Arc<Entry>>,
     verdict: OnceLock<Verdict>,
     amended: OnceLock<&'static str>,
 }
 
 /// What the gate decided about a call.
 pub(super) struct Verdict {
-    /// `None` when nobody's key was shown.
-    pub entry: Option<Arc<Entry>>,
     pub outcome: &'static str,
     pub scope: Option<Scope>,
     /// The key's hour after this call, unless the key has no limit or its holder must not learn about it.
@@ -75,6 +74,15 @@ pub(super) struct RateNow {
 }
 
 impl Call {
+    /// Notes whose key was shown. Nobody's calls have no caller.
+    pub(super) fn came_from(&self, caller: Arc<Entry>) {
+        _ = self.caller.set(caller);
+    }
+
+    pub(super) fn caller(&self) -> Option<&Entry> {
+        self.caller.get().map(|caller| &**caller)
+    }
+
     /// Notes what was decided; the first decision stands.
     pub(super) fn decided(&self, verdict: Verdict) {
         _ = self.verdict.set(verdict);
@@ -126,6 +134,7 @@ impl Service<Request> for Piped {
             at,
             ip: address::client(request.extensions(), request.headers(), &state.trusted_proxies),
             started,
+            caller: OnceLock::new(),
             verdict: OnceLock::new(),
             amended: OnceLock::new(),
         });
@@ -184,7 +193,7 @@ impl Future for Running {
             Answer::Handler(answer) => Pin::new(answer).poll(context).map(|Ok(response)| response),
             Answer::Other(answer) => answer.as_mut().poll(context),
         }));
-        let response = match polled {
+        let mut response = match polled {
             Ok(Poll::Ready(response)) => response,
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => {
@@ -197,58 +206,72 @@ impl Future for Running {
                 Problem::new(Code::Internal).into_response()
             }
         };
-        let response = finish(&this.state, &this.call, response);
+        finish(&this.state, &this.call, &mut response);
         log(&this.state, &this.call, this.method, this.endpoint, response.status().as_u16(), this.user_agent.as_ref());
         Poll::Ready(Ok(response))
     }
 }
 
-/// Headers of an answer, so that room for them is made at once.
-pub(super) const HEADERS: usize = 12;
+/// The headers that every answer has, in this order; those of `own` are still empty. A copy of a map costs much less
+/// than putting one together.
+fn frame(own: &[HeaderName]) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(own.len() + 2);
+    headers.extend(own.iter().map(|name| (name.clone(), HeaderValue::from_static(""))));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+}
+
+static FRAME: LazyLock<HeaderMap> = LazyLock::new(|| frame(&[REQUEST_ID]));
+static FRAME_WITH_RATE: LazyLock<HeaderMap> =
+    LazyLock::new(|| frame(&[REQUEST_ID, LIMIT, REMAINING, RESET, RATE_LIMIT_POLICY, RATE_LIMIT]));
 
 /// Adds the request id, the rate and the error's document.
-fn finish(state: &AppState, call: &Call, mut response: Response) -> Response {
+fn finish(state: &AppState, call: &Call, response: &mut Response) {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| {
         let status = response.status();
         (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status))
     });
-    let failed = problem.as_ref().is_some_and(|problem| matches!(problem.code(), Code::Internal));
     if let Some(problem) = problem {
-        response = problem.write(response, call.id, &state.public_url);
-    }
-    if failed {
-        tracing::error!(request_id = %call.id, "an API call ended with our error");
-    }
-    let headers = response.headers_mut();
-    headers.reserve(HEADERS);
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(rate) = call.rate() {
-        id_and_rate(headers, call.id, rate, call.at.timestamp());
-    } else if let Ok(id) = HeaderValue::from_bytes(&call.id.to_ascii()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    response
-}
-
-/// The rate both by the customary headers and by those of draft-ietf-httpapi-ratelimit-headers-11.
-fn id_and_rate(headers: &mut HeaderMap, id: RequestId, rate: RateNow, now_s: i64) {
-    let seconds = u64::try_from(rate.frees_in_ms).unwrap_or(0).div_ceil(1000);
-    let (limit, remaining) = (u64::from(rate.limit), u64::from(rate.remaining));
-    // At most 30 + 10 + 10 + 20 + 26 + 43 characters.
-    let values = Values::<160, 6>::new()
-        .value(|text| text.bytes(&id.to_ascii()))
-        .value(|text| text.number(limit))
-        .value(|text| text.number(remaining))
-        .value(|text| text.number(now_s.unsigned_abs() + seconds))
-        .value(|text| text.text("\"hour\";q=").number(limit).text(";w=3600"))
-        .value(|text| text.text("\"hour\";r=").number(remaining).text(";t=").number(seconds))
-        .headers();
-    for (name, value) in [REQUEST_ID, LIMIT, REMAINING, RESET, RATE_LIMIT_POLICY, RATE_LIMIT].into_iter().zip(values) {
-        if let Some(value) = value {
-            headers.insert(name, value);
+        let failed = matches!(problem.code(), Code::Internal);
+        *response = problem.write(std::mem::take(response), call.id, &state.public_url);
+        if failed {
+            tracing::error!(request_id = %call.id, "an API call ended with our error");
         }
     }
+    let id = Ascii::<32>::new().bytes(&call.id.to_ascii()).header();
+    let headers = match call.rate() {
+        Some(rate) => fill(&FRAME_WITH_RATE, rate_values(id, rate, call.at.timestamp())),
+        None => fill(&FRAME, [id]),
+    };
+    // What the handler said itself stands above the frame.
+    let own = std::mem::replace(response.headers_mut(), headers);
+    response.headers_mut().extend(own);
+}
+
+/// A copy of the frame with the values of its first headers.
+fn fill<const N: usize>(frame: &HeaderMap, values: [HeaderValue; N]) -> HeaderMap {
+    let mut headers = frame.clone();
+    for (place, value) in headers.values_mut().zip(values) {
+        *place = value;
+    }
+    headers
+}
+
+/// The rate both by the customary headers and by those of draft-ietf-httpapi-ratelimit-headers-11, as in
+/// [`FRAME_WITH_RATE`].
+fn rate_values(id: HeaderValue, rate: RateNow, now_s: i64) -> [HeaderValue; 6] {
+    let seconds = u64::try_from(rate.frees_in_ms).unwrap_or(0).div_ceil(1000);
+    let (limit, remaining) = (u64::from(rate.limit), u64::from(rate.remaining));
+    [
+        id,
+        Ascii::<10>::new().number(limit).header(),
+        Ascii::<10>::new().number(remaining).header(),
+        Ascii::<20>::new().number(now_s.unsigned_abs() + seconds).header(),
+        Ascii::<32>::new().text("\"hour\";q=").number(limit).text(";w=3600").header(),
+        // The longest: 9 + 10 + 3 + 20 characters.
+        Ascii::<48>::new().text("\"hour\";r=").number(remaining).text(";t=").number(seconds).header(),
+    ]
 }
 
 fn log(
@@ -267,7 +290,7 @@ fn log(
     let outcome = call.amended.get().copied().unwrap_or(verdict.outcome);
     COUNTERS.call(outcome, took);
     // A call with nobody's key belongs to no organization's log.
-    let Some(entry) = &verdict.entry else { return };
+    let Some(entry) = call.caller() else { return };
     let row = RequestRow {
         id: call.id,
         at: call.at,
@@ -281,7 +304,7 @@ fn log(
         user_agent: agent.map(readable).unwrap_or_default(),
         latency_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
     };
-    state.recorder.push(&row, entry.may_be_first(verdict.outcome == ALLOWED));
+    state.recorder.push(&row, &entry.place, entry.may_be_first(verdict.outcome == ALLOWED));
 }
 
 /// At most 300 characters; Postgres takes no NUL, and header values cannot hold one.
@@ -352,7 +375,10 @@ async fn refuse_leaked(state: &AppState, call: &Call, uri: &Uri, headers: &Heade
         // Something else called a key stands in the address: still worth a line in the caller's own log.
         entry = found;
     }
-    call.decided(Verdict { entry, outcome: "leaked_in_query", scope: None, rate: None });
+    if let Some(entry) = entry {
+        call.came_from(entry);
+    }
+    call.decided(Verdict { outcome: "leaked_in_query", scope: None, rate: None });
     Problem::new(Code::KeyInQuery)
 }
 

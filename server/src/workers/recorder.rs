@@ -20,7 +20,7 @@ use chrono::Utc;
 use domain::{
     Db, Error,
     ids::KeyId,
-    usage::{self, Passed, RequestRow, Rows, Tally},
+    usage::{self, Passed, Place, RequestRow, Rows, Tally},
 };
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
@@ -98,10 +98,11 @@ impl Recorder {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a call without waiting for anything. `may_be_first`: nobody knows of an earlier call with the key.
-    pub fn push(&self, row: &RequestRow<'_>, may_be_first: bool) {
+    /// Takes a call without waiting for anything. `place`: where the key was counted last. `may_be_first`: nobody knows
+    /// of an earlier call with the key.
+    pub fn push(&self, row: &RequestRow<'_>, place: &Place, may_be_first: bool) {
         let mut waiting = self.waiting();
-        if !waiting.tally.count(row) {
+        if !waiting.tally.count(row, place) {
             COUNTERS.uncounted.increment(1);
         }
         if may_be_first && let Some((_, key, _)) = row.owner {
@@ -382,7 +383,7 @@ mod tests {
                     user_agent: "".into(),
                     latency_us: 1,
                 };
-                recorder.push(&row, false);
+                recorder.push(&row, &Place::default(), false);
             }
         };
         let dropped = || {

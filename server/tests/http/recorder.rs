@@ -5,7 +5,7 @@ use chrono::Utc;
 use domain::{
     ids::{KeyId, OrgId, RequestId, SecretId},
     keys::store,
-    usage::RequestRow,
+    usage::{Place, RequestRow},
 };
 use http::Request;
 use server::{serve, telemetry};
@@ -106,7 +106,7 @@ async fn the_buffer_has_a_limit(_: PgPoolOptions, options: PgConnectOptions) {
     let entry = world.state.keys.find(&domain::keys::KeyHash::of(&key.text)).await.unwrap().unwrap();
     let owner = (entry.key.organization_id, entry.key.id, entry.key.secret_id);
     for _ in 0..100_100 {
-        world.state.recorder.push(&row(owner), false);
+        world.state.recorder.push(&row(owner), &Place::default(), false);
     }
     assert_eq!(world.state.recorder.len(), 100_000);
     assert_eq!(metric(&metrics, DROPPED_FULL).await, 100);
@@ -135,7 +135,7 @@ async fn what_the_database_refuses_is_dropped_and_counted(_: PgPoolOptions, opti
     sqlx::query(refuse).execute(world.db.system()).await.unwrap();
     world.work().await;
     for _ in 0..ROWS {
-        world.state.recorder.push(&row((world.acme, KeyId::new(), SecretId::new())), false);
+        world.state.recorder.push(&row((world.acme, KeyId::new(), SecretId::new())), &Place::default(), false);
     }
     // Who stops tries more often.
     world.finish().await;
@@ -157,7 +157,7 @@ async fn first_calls_do_not_wait_for_the_figures_of_many(_: PgPoolOptions, optio
     let (organization, others) = (world.acme, 300);
     for _ in 0..others {
         let owner = (organization, KeyId::new(), SecretId::new());
-        world.state.recorder.push(&row(owner), false);
+        world.state.recorder.push(&row(owner), &Place::default(), false);
     }
     assert_eq!(world.me(&key).await.status, 200);
     within_a_second("the first use is noted", async || {
