@@ -155,13 +155,14 @@ impl Signals {
 
 /// Everything that is served on the main address.
 pub fn router(state: &AppState) -> Router {
-    Router::new()
+    let others = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .merge(api::router(state))
+        .merge(api::unknown(state))
         .merge(inbound::router())
         .merge(web::router(state))
-        .with_state(state.clone())
+        .with_state(state.clone());
+    api::router(state, others)
 }
 
 /// May calls be sent here? Not while stopping, and not without a database.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Secrets kept in memory; about 1 kB each.
-const CACHE_CAPACITY: usize = 100_000;
+const CACHE_CAPACITY: usize = 200_000;
 /// Password hashes computed at once: each takes 46 MiB and a core.
 const HASHES_AT_ONCE: usize = 2;
 /// A viewer that falls this many calls behind looks at the database instead.

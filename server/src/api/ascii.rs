@@ -22,20 +22,8 @@ impl<const N: usize> Ascii<N> {
         self
     }
 
-    pub fn number(mut self, mut number: u64) -> Self {
-        // The longest, 2⁶⁴ − 1, has twenty digits.
-        let mut digits = [0; 20];
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.add(&digits[first..]);
-        self
+    pub fn number(self, number: u64) -> Self {
+        self.text(itoa::Buffer::new().format(number))
     }
 
     fn add(&mut self, bytes: &[u8]) {

@@ -99,13 +99,22 @@ impl Operations {
     }
 }
 
-/// The routes of the API, to be merged into the server's.
-pub fn router(state: &AppState) -> Router<AppState> {
+/// The routes of the API. They are looked through first and by themselves, because they are called the most; what is
+/// none of them is left to `others`.
+pub fn router(state: &AppState, others: Router) -> Router {
     operations()
         .router
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(pipeline::Pipeline(state.clone()))
+        .with_state(state.clone())
+        .fallback_service(others)
+}
+
+/// What stands below [`BASE`] and is no route, to be merged into the others.
+pub fn unknown(state: &AppState) -> Router<AppState> {
+    Router::new()
         .route(BASE, any(problem::not_found))
-        .route(&format!("{BASE}/{{*rest}}"), any(problem::not_found))
         .route(&format!("{BASE}/"), any(problem::not_found))
+        .route(&format!("{BASE}/{{*rest}}"), any(problem::not_found))
         .layer(pipeline::Pipeline(state.clone()))
 }
