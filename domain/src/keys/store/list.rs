@@ -26,9 +26,13 @@ use crate::{
 /// Keys that [`rows`] is best asked for at once.
 pub const ROWS_AT_ONCE: usize = 1_000;
 
-/// What a cursor carries: the sort value of a row as text (null: no value) and its id.
+/// What a cursor carries: the sort value of a row as text, its id, and the number it had in the list.
+///
+/// To count all that stands before a page would mean to read it. So pages are numbered on from the page they were reached
+/// from: when keys were added or revoked before it meanwhile, the numbers of its rows are off by as many. Which rows stand
+/// on it never depends on a number, and whoever comes to either end of the list has the right numbers again.
 #[derive(Serialize, Deserialize)]
-struct Cursor(Option<String>, Uuid);
+struct Cursor(String, Uuid, i64);
 
 impl Cursor {
     fn encode(&self) -> String {
@@ -36,62 +40,111 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// A cursor that was tampered with is none: the list begins at the start.
     fn decode(text: &str) -> Option<Self> {
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         let cursor: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        (!cursor.0.as_ref().is_some_and(|value| value.contains('\0'))).then_some(cursor)
+        (!cursor.0.contains('\0')).then_some(cursor)
     }
 }
 
-/// The expression a list is sorted by, and the type its cursor text has. Keys never used count as used in the year 1,
-/// so that the order has no nulls and one comparison of rows does for keyset paging.
-fn sort_expression(sort: KeySort) -> (&'static str, &'static str) {
-    match sort {
-        KeySort::Created => ("k.created_at", "timestamptz"),
-        KeySort::Name => ("lower(k.name)", "text"),
-        KeySort::Status => ("api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ", "integer"),
-        KeySort::LastUsed => ("coalesce(k.last_used_at, '0001-01-01Z'::timestamptz)", "timestamptz"),
+/// Where a page begins.
+enum Start {
+    First,
+    After(Cursor),
+    Before(Cursor),
+    Last,
+}
+
+impl Start {
+    /// A cursor that was tampered with, or made by another version, is none: the list begins at the start.
+    fn of(at: &PageAt) -> Self {
+        match at {
+            PageAt::First => Self::First,
+            PageAt::After(text) => Cursor::decode(text).map_or(Self::First, Self::After),
+            PageAt::Before(text) => Cursor::decode(text).map_or(Self::First, Self::Before),
+            PageAt::Last => Self::Last,
+        }
+    }
+
+    /// Read from its end.
+    fn backwards(&self) -> bool {
+        matches!(self, Self::Before(_) | Self::Last)
     }
 }
 
+/// Keys never used count as used in the year 1, so that the order has no nulls and one comparison of rows does for keyset
+/// paging. (`coalesce` would say the same, but row-level security lets no index be searched by it.)
+const LAST_USED: &str = "case when k.last_used_at is null then '0001-01-01Z'::timestamptz else k.last_used_at end";
+
+/// What a list is sorted by.
 fn push_sort(query: &mut QueryBuilder<Postgres>, sort: KeySort, now: Time) {
-    query.push(sort_expression(sort).0);
-    if sort == KeySort::Status {
-        query.push_bind(now).push(")");
+    match sort {
+        KeySort::Created => drop(query.push("k.created_at")),
+        KeySort::Name => drop(query.push("k.name_lower")),
+        KeySort::LastUsed => drop(query.push(LAST_USED)),
+        // As ApiKey::status orders what is stored with the key.
+        KeySort::Status => {
+            query.push("case when k.revoked_at is not null then 4 when k.expires_at <= ").push_bind(now);
+            query.push(" then 3 when k.disabled_at is not null then 2 when k.expires_at <= ").push_bind(soon(now));
+            query.push(" then 1 else 0 end");
+        }
     }
 }
 
-fn push_filter(
-    query: &mut QueryBuilder<Postgres>,
-    organization: OrgId,
-    filter: &KeyFilter,
-    refused: &Refused,
-    now: Time,
-) {
-    query.push(" where k.organization_id = ").push_bind(organization.0);
+fn sort_type(sort: KeySort) -> &'static str {
+    match sort {
+        KeySort::Created | KeySort::LastUsed => "timestamptz",
+        KeySort::Name => "text",
+        KeySort::Status => "integer",
+    }
+}
+
+/// Until when a key counts as expiring.
+fn soon(now: Time) -> Time {
+    now + TimeDelta::days(EXPIRING_DAYS)
+}
+
+/// Begins a statement with the keys that match, as `matching (id, sort_value)`.
+///
+/// They are read twice, for the count and for the page: an index holds what most filters need, and a page is over after a
+/// few rows when many match. What few keys match and costs much to find is gathered once for both.
+fn push_matching(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: &KeyFilter, now: Time) {
+    query.push("with ");
+    let q = without_nul(&filter.q);
+    let q = q.trim();
+    for set in filter.status.map_or(vec![], sets_for) {
+        push_set(query, set, organization, now);
+    }
+    let gathered = !q.is_empty()
+        || !matches!(filter.status, None | Some(StatusFilter::Active | StatusFilter::Idle | StatusFilter::Revoked));
+    query.push(if gathered { "matching as materialized" } else { "matching as not materialized" });
+    query.push(" (select k.id, ");
+    push_sort(query, filter.sort, now);
+    query.push(" as sort_value from api_keys k where k.organization_id = ").push_bind(organization.0);
     match filter.status {
         // Someone who looks for a certain key or state wants it found, revoked or not.
         None if filter.hash.is_some() => {}
         None => drop(query.push(" and k.revoked_at is null")),
         Some(StatusFilter::Revoked) => drop(query.push(" and k.revoked_at is not null")),
-        Some(StatusFilter::Expired) => push_state(query, "= 3", now),
-        Some(StatusFilter::Disabled) => push_state(query, "= 2", now),
-        Some(working) => push_working(query, working, refused, now),
+        Some(StatusFilter::Expired) => {
+            query.push(" and k.revoked_at is null and k.expires_at <= ").push_bind(now);
+        }
+        Some(StatusFilter::Disabled) => {
+            query.push(" and k.revoked_at is null and k.disabled_at is not null");
+            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(now).push(")");
+        }
+        Some(working) => push_working(query, working, now),
     }
     if let Some(hash) = &filter.hash {
         let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
         query.push(" and k.id in (select key_id from api_key_secrets where hash = ").push_bind(bytes).push(")");
     }
-    let q = without_nul(&filter.q);
-    let q = q.trim();
     if let Ok(id) = q.parse::<KeyId>() {
         query.push(" and k.id = ").push_bind(id.0);
     } else if !q.is_empty() {
         let pattern = format!("%{}%", q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        query.push(" and (lower(k.name) like ").push_bind(pattern.clone());
-        query.push(" or lower(k.hint) like ").push_bind(pattern.clone());
-        query.push(" or lower(k.description) like ").push_bind(pattern).push(")");
+        query.push(" and (k.name_lower like ").push_bind(pattern.clone());
+        query.push(" or k.details_lower like ").push_bind(pattern).push(")");
     }
     if let Some(environment) = filter.environment {
         query.push(" and k.environment = ").push_bind(environment.as_str());
@@ -110,99 +163,81 @@ fn push_filter(
     }
     if filter.idle {
         query.push(" and ");
-        push_idle(query, now);
+        push_used(query, "<", now);
+    }
+    query.push(")");
+}
+
+fn push_used(query: &mut QueryBuilder<Postgres>, than: &'static str, now: Time) {
+    query.push("coalesce(k.last_used_at, k.created_at) ").push(than).push(" ");
+    query.push_bind(now - TimeDelta::days(IDLE_DAYS[1]));
+}
+
+/// The badges of working keys that other tables give them, the weightiest first, as [`ApiKey::status`] has it.
+const SETS: [StatusFilter; 3] = [StatusFilter::RateLimited, StatusFilter::ElevatedDenials, StatusFilter::Rotating];
+
+/// The sets that say which keys have a badge: those that weigh more than it, and its own.
+fn sets_for(status: StatusFilter) -> Vec<StatusFilter> {
+    match status {
+        StatusFilter::Revoked | StatusFilter::Expired | StatusFilter::Disabled => vec![],
+        StatusFilter::Expiring | StatusFilter::Idle | StatusFilter::Active => SETS.to_vec(),
+        _ => SETS.into_iter().take_while(|set| *set != status).chain([status]).collect(),
     }
 }
 
-fn push_state(query: &mut QueryBuilder<Postgres>, is: &'static str, now: Time) {
-    query.push(" and api_key_state(k.revoked_at, k.expires_at, k.disabled_at, ").push_bind(now).push(") ").push(is);
-}
-
-fn push_idle(query: &mut QueryBuilder<Postgres>, now: Time) {
-    query.push("coalesce(k.last_used_at, k.created_at) < ").push_bind(now - TimeDelta::days(IDLE_DAYS[1]));
-}
-
-/// Keys that are refused so much that their badge says it.
-#[derive(Default)]
-struct Refused {
-    /// They ran into their limit just now.
-    limited: Vec<Uuid>,
-    /// Too large a share of their calls was refused in this hour and the last.
-    elevated: Vec<Uuid>,
-}
-
-impl Refused {
-    /// Asked for once, though several statements need it; nothing is asked where the filter has no use for it.
-    async fn load(tx: &mut PgConnection, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Self> {
-        match filter.status {
-            None | Some(StatusFilter::Revoked | StatusFilter::Expired | StatusFilter::Disabled) => {
-                return Ok(Self::default());
-            }
-            Some(_) => {}
+/// The keys of one of [`SETS`], under the name of the badge. Few keys are refused at all: only of those all calls are
+/// summed up.
+fn push_set(query: &mut QueryBuilder<Postgres>, set: StatusFilter, organization: OrgId, now: Time) {
+    let this_hour = hour_of(now);
+    query.push(set.as_str()).push(" as materialized (");
+    match set {
+        StatusFilter::RateLimited => {
+            query.push("select key_id from usage_rollups where organization_id = ").push_bind(organization.0);
+            query.push(" and grain = 'minute' and outcome = 'rate_limited' and bucket > ");
+            query.push_bind(now - TimeDelta::minutes(LIMITED_MINUTES));
         }
-        let (this_hour, (least, share)) = (hour_of(now), ELEVATED);
-        let limited = sqlx::query_scalar!(
-            "select distinct key_id from usage_rollups
-             where organization_id = $1 and grain = 'minute' and outcome = 'rate_limited' and bucket > $2",
-            organization.0,
-            now - TimeDelta::minutes(LIMITED_MINUTES),
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        // Few keys are refused at all: only of those all calls are summed up.
-        let elevated = sqlx::query_scalar!(
-            "select d.key_id
-             from (select key_id, sum(calls) as calls from usage_rollups
-                   where organization_id = $1 and grain = 'hour' and outcome <> 'allowed' and bucket > $2 and bucket <= $3
-                   group by key_id having sum(calls) >= $4::bigint) d
-             where d.calls >= $5::float8 * (select sum(calls) from usage_rollups
-                                            where organization_id = $1 and key_id = d.key_id and grain = 'hour'
-                                              and bucket > $2 and bucket <= $3)",
-            organization.0,
-            this_hour - TimeDelta::hours(2),
-            this_hour,
-            least,
-            share,
-        )
-        .fetch_all(tx)
-        .await?;
-        Ok(Self { limited, elevated })
+        StatusFilter::ElevatedDenials => {
+            let (least, share) = ELEVATED;
+            let push_calls = |query: &mut QueryBuilder<Postgres>| {
+                query.push("sum(calls::float8) as calls from usage_rollups where organization_id = ");
+                query.push_bind(organization.0).push(" and grain = 'hour' and bucket > ");
+                query.push_bind(this_hour - TimeDelta::hours(2)).push(" and bucket <= ").push_bind(this_hour);
+            };
+            query.push("select key_id from (select key_id, ");
+            push_calls(query);
+            query.push(" and outcome <> 'allowed' group by key_id) denied where calls >= ").push_bind(least);
+            query.push("::bigint and calls >= ").push_bind(share).push(" * (select ");
+            push_calls(query);
+            query.push(" and key_id = denied.key_id)");
+        }
+        _ => {
+            query.push("select key_id from api_key_secrets where organization_id = ").push_bind(organization.0);
+            query.push(" and ends_at > ").push_bind(now);
+        }
     }
+    query.push("), ");
 }
 
-/// Keys that let calls through and whose badge is `wanted`: that reason holds, and none that weighs more. The order is
-/// that of [`ApiKey::status`].
-fn push_working(query: &mut QueryBuilder<Postgres>, wanted: StatusFilter, refused: &Refused, now: Time) {
-    push_state(query, "< 2", now);
-    for reason in [
-        StatusFilter::RateLimited,
-        StatusFilter::ElevatedDenials,
-        StatusFilter::Rotating,
-        StatusFilter::Expiring,
-        StatusFilter::Idle,
-    ] {
-        query.push(if reason == wanted { " and (" } else { " and not (" });
-        match reason {
-            StatusFilter::RateLimited => {
-                query.push("k.id = any(").push_bind(refused.limited.clone()).push(")");
-            }
-            StatusFilter::ElevatedDenials => {
-                query.push("k.id = any(").push_bind(refused.elevated.clone()).push(")");
-            }
-            StatusFilter::Rotating => {
-                query.push("exists (select from api_key_secrets s where s.key_id = k.id and s.ends_at > ");
-                query.push_bind(now).push(")");
-            }
-            StatusFilter::Expiring => {
-                query.push("k.expires_at <= ").push_bind(now + TimeDelta::days(EXPIRING_DAYS));
-                query.push(" and k.expires_at is not null");
-            }
-            _ => push_idle(query, now),
+/// Keys that let calls through and whose badge is `wanted`: that reason holds, and none that weighs more.
+fn push_working(query: &mut QueryBuilder<Postgres>, wanted: StatusFilter, now: Time) {
+    query.push(" and k.revoked_at is null and k.disabled_at is null and (k.expires_at is null or k.expires_at > ");
+    query.push_bind(now).push(")");
+    let (own, heavier): (Vec<_>, Vec<_>) = sets_for(wanted).into_iter().partition(|set| *set == wanted);
+    for set in own {
+        query.push(" and k.id in (select key_id from ").push(set.as_str()).push(")");
+    }
+    if !heavier.is_empty() {
+        // One look-up for all of them, in a table of hashes, whatever the planner believes of their number.
+        let union: Vec<_> = heavier.iter().map(|set| format!("select key_id from {}", set.as_str())).collect();
+        query.push(" and k.id not in (").push(union.join(" union all ")).push(")");
+    }
+    match wanted {
+        StatusFilter::Expiring => drop(query.push(" and k.expires_at <= ").push_bind(soon(now))),
+        StatusFilter::Idle | StatusFilter::Active => {
+            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(soon(now)).push(") and ");
+            push_used(query, if wanted == StatusFilter::Idle { "<" } else { ">=" }, now);
         }
-        query.push(")");
-        if reason == wanted {
-            break;
-        }
+        _ => {}
     }
 }
 
@@ -210,25 +245,43 @@ fn push_working(query: &mut QueryBuilder<Postgres>, wanted: StatusFilter, refuse
 pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<KeyList> {
     let per_page = if PER_PAGE.contains(&filter.per_page) { filter.per_page } else { PER_PAGE[0] };
     let mut tx = db.tenant(organization).await?;
-    let refused = Refused::load(&mut tx, organization, filter, now).await?;
-    let (keys, more, backwards, start) = page(&mut tx, organization, filter, &refused, per_page, now).await?;
+    let mut start = Start::of(&filter.at);
+    let mut page = page(&mut tx, organization, filter, &start, per_page, now).await?;
+    if page.keys.is_empty() && matches!(start, Start::After(_) | Start::Before(_)) {
+        // All that stood there is gone: this is the page at that end of the list.
+        start = if start.backwards() { Start::First } else { Start::Last };
+        page = self::page(&mut tx, organization, filter, &start, per_page, now).await?;
+    }
+    let Page { keys, more, total } = page;
     let shown = keys.len() as i64;
-    let ranked = match (&filter.at, &start) {
-        (PageAt::First | PageAt::Last, _) | (_, None) => None,
-        _ => keys.first(),
+    let at_end = total - shown + 1;
+    // Beyond a cursor stands at least its own row; when that is gone, the way there leads to an end of the list.
+    let (first_number, has_previous, has_next) = match (&start, more) {
+        (Start::First, more) => (1, false, more),
+        (Start::After(Cursor(.., number)), true) => (number.saturating_add(1).min(at_end - 1).max(1), true, true),
+        (Start::After(_), false) => (at_end, at_end > 1, false),
+        (Start::Before(Cursor(.., number)), true) => (number.saturating_sub(shown).min(at_end).max(2), true, true),
+        (Start::Before(_), false) => (1, false, at_end > 1),
+        (Start::Last, more) => (at_end, more, false),
     };
-    let (total, before) = count(&mut tx, organization, filter, &refused, ranked, now).await?;
-    let first_number = match (&filter.at, &start) {
-        (PageAt::Last, Some(())) => total - shown + 1,
-        _ => before + 1,
+    let cursor = |key: Option<&(ApiKey, String)>, number| {
+        key.map(|(key, value)| Cursor(value.clone(), key.id.0, number).encode())
     };
-    let edge =
-        |key: Option<&(ApiKey, Option<String>)>| key.map(|(key, value)| Cursor(value.clone(), key.id.0).encode());
-    let (has_previous, has_next) = (first_number > 1, if backwards { first_number + shown <= total } else { more });
-    let (previous, next) = (edge(keys.first()).filter(|_| has_previous), edge(keys.last()).filter(|_| has_next));
+    let previous = cursor(keys.first(), first_number).filter(|_| has_previous);
+    let next = cursor(keys.last(), first_number + shown - 1).filter(|_| has_next);
+    // Leaping from one to the next in the index: few people create many keys.
     let creators = sqlx::query!(
-        r#"select distinct created_by as "id!", created_by_name as name from api_keys
-           where organization_id = $1 and created_by is not null order by 2 limit 100"#,
+        r#"with recursive creators as (
+               (select created_by_name, created_by from api_keys
+                where organization_id = $1 and created_by is not null order by created_by_name, created_by limit 1)
+               union all
+               select later.created_by_name, later.created_by
+               from creators c cross join lateral (
+                   select k.created_by_name, k.created_by from api_keys k
+                   where k.organization_id = $1 and k.created_by is not null
+                     and (k.created_by_name, k.created_by) > (c.created_by_name, c.created_by)
+                   order by k.created_by_name, k.created_by limit 1) later)
+           select created_by as "id!", created_by_name as "name!" from creators limit 100"#,
         organization.0,
     )
     .fetch_all(&mut *tx)
@@ -263,53 +316,45 @@ pub async fn list(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -
     })
 }
 
-type Page = (Vec<(ApiKey, Option<String>)>, bool, bool, Option<()>);
+/// Keys with their sort values in the order of the list, whether there are more in the direction of reading, and how many
+/// match at all.
+struct Page {
+    keys: Vec<(ApiKey, String)>,
+    more: bool,
+    total: i64,
+}
 
-/// The keys of a page with their sort values, whether there are more in its direction, and which direction that is.
 async fn page(
     tx: &mut PgConnection,
     organization: OrgId,
     filter: &KeyFilter,
-    refused: &Refused,
+    start: &Start,
     per_page: u32,
     now: Time,
 ) -> Result<Page> {
-    let (cursor, backwards) = match &filter.at {
-        PageAt::First => (None, false),
-        PageAt::Last => (None, true),
-        PageAt::After(text) => (Cursor::decode(text), false),
-        PageAt::Before(text) => (Cursor::decode(text), true),
-    };
-    // A broken cursor leads to the first page.
-    let backwards = backwards && (cursor.is_some() || filter.at == PageAt::Last);
-    let descending = filter.descending != backwards;
-    let (_, cast) = sort_expression(filter.sort);
+    let descending = filter.descending != start.backwards();
+    let order = if descending { " desc" } else { " asc" };
     // First which keys, then all about them: an order that no index has is made of narrow rows.
-    let mut query = QueryBuilder::new("select ");
-    query.push(COLUMNS).push(", page.sort_value::text as sort_value from (select k.id, ");
-    push_sort(&mut query, filter.sort, now);
-    query.push(" as sort_value from api_keys k");
-    push_filter(&mut query, organization, filter, refused, now);
-    let known_start = cursor.is_some() || filter.at == PageAt::Last;
-    if let Some(Cursor(value, id)) = cursor {
-        query.push(" and (");
-        push_sort(&mut query, filter.sort, now);
-        query.push(if descending { ", k.id) < (" } else { ", k.id) > (" });
-        query.push_bind(value).push("::").push(cast).push(", ").push_bind(id).push(")");
+    let mut query = QueryBuilder::new("");
+    push_matching(&mut query, organization, filter, now);
+    query.push(" select ").push(COLUMNS).push(", page.sort_value::text as sort_value, page.total");
+    query.push(" from (select id, sort_value, (select count(*) from matching) as total from matching");
+    if let Start::After(Cursor(value, id, _)) | Start::Before(Cursor(value, id, _)) = start {
+        query.push(if descending { " where (sort_value, id) < (" } else { " where (sort_value, id) > (" });
+        query.push_bind(value).push("::").push(sort_type(filter.sort)).push(", ").push_bind(id).push(")");
     }
-    query.push(" order by ");
-    push_sort(&mut query, filter.sort, now);
-    query.push(if descending { " desc, k.id desc limit " } else { " asc, k.id asc limit " });
-    query.push_bind(i64::from(per_page) + 1);
+    query.push(" order by sort_value").push(order).push(", id").push(order);
+    // In the text, where the planner sees how few it is.
+    query.push(" limit ").push(per_page + 1);
     query.push(") page join api_keys k on k.id = page.id and k.organization_id = ").push_bind(organization.0);
-    query.push(" order by page.sort_value");
-    query.push(if descending { " desc, page.id desc" } else { " asc, page.id asc" });
+    query.push(" order by page.sort_value").push(order).push(", page.id").push(order);
 
     #[derive(sqlx::FromRow)]
     struct Sorted {
         #[sqlx(flatten)]
         row: Row,
-        sort_value: Option<String>,
+        sort_value: String,
+        total: i64,
     }
     let mut rows: Vec<Sorted> = query.build_query_as().fetch_all(tx).await.map_err(|error| match &error {
         // A tampered cursor whose value does not fit the sort column.
@@ -318,36 +363,11 @@ async fn page(
     })?;
     let more = rows.len() > per_page as usize;
     rows.truncate(per_page as usize);
-    if backwards {
+    if start.backwards() {
         rows.reverse();
     }
-    let keys = rows.into_iter().map(|r| (r.row.into_key(), r.sort_value)).collect();
-    Ok((keys, more, backwards, known_start.then_some(())))
-}
-
-/// How many keys match, and how many of them stand before `key` in the order: one look at all of them.
-async fn count(
-    tx: &mut PgConnection,
-    organization: OrgId,
-    filter: &KeyFilter,
-    refused: &Refused,
-    key: Option<&(ApiKey, Option<String>)>,
-    now: Time,
-) -> Result<(i64, i64)> {
-    let mut query = QueryBuilder::new("select count(*), ");
-    match key {
-        Some((key, value)) => {
-            let (_, cast) = sort_expression(filter.sort);
-            query.push("count(*) filter (where (");
-            push_sort(&mut query, filter.sort, now);
-            query.push(if filter.descending { ", k.id) > (" } else { ", k.id) < (" });
-            query.push_bind(value.clone()).push("::").push(cast).push(", ").push_bind(key.id.0).push("))");
-        }
-        None => drop(query.push("0::bigint")),
-    }
-    query.push(" from api_keys k");
-    push_filter(&mut query, organization, filter, refused, now);
-    Ok(query.build_query_as().fetch_one(tx).await?)
+    let total = rows.first().map_or(0, |row| row.total);
+    Ok(Page { keys: rows.into_iter().map(|r| (r.row.into_key(), r.sort_value)).collect(), more, total })
 }
 
 /// Adds what stands in other tables: old secrets, the last 24 hours, and with them the status.
@@ -357,51 +377,62 @@ pub(super) async fn complete(
     mut keys: Vec<ApiKey>,
     now: Time,
 ) -> Result<Vec<ApiKeyRow>> {
+    if keys.is_empty() {
+        return Ok(vec![]);
+    }
     let ids: Vec<Uuid> = keys.iter().map(|key| key.id.0).collect();
-    let old = sqlx::query!(
-        r#"select distinct on (key_id) id, key_id, hint, ends_at as "ends_at!" from api_key_secrets
-           where organization_id = $1 and key_id = any($2) and ends_at > $3 order by key_id, ends_at desc"#,
+    let this_hour = hour_of(now);
+    // The sums of a key in one row: to put them together here costs less than to group and send them one by one.
+    let found = sqlx::query!(
+        r#"select wanted.key_id as "key_id!", old.id as "old_id?", old.hint as "old_hint?", old.ends_at as "old_ends_at?",
+                  hours.buckets as "buckets?", hours.allowed as "allowed?", hours.calls as "calls?",
+                  minutes.limited as "limited?"
+           from unnest($2::uuid[]) as wanted (key_id)
+           left join lateral (
+               select id, hint, ends_at from api_key_secrets
+               where organization_id = $1 and key_id = wanted.key_id and ends_at > $3 order by ends_at desc limit 1
+           ) old on true
+           left join (
+               select key_id, array_agg(bucket) as buckets, array_agg(outcome = 'allowed') as allowed,
+                      array_agg(calls) as calls
+               from usage_rollups
+               where organization_id = $1 and key_id = any($2) and grain = 'hour' and bucket > $4 and bucket <= $5
+               group by key_id
+           ) hours on hours.key_id = wanted.key_id
+           left join (
+               select key_id, sum(calls)::bigint as limited from usage_rollups
+               where organization_id = $1 and key_id = any($2) and grain = 'minute' and bucket > $6
+                 and outcome = 'rate_limited'
+               group by key_id
+           ) minutes on minutes.key_id = wanted.key_id"#,
         organization.0,
         &ids,
         now,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let mut old: HashMap<Uuid, OldSecret> = old
-        .into_iter()
-        .map(|row| (row.key_id, OldSecret { id: SecretId(row.id), hint: row.hint, until: row.ends_at }))
-        .collect();
-    let this_hour = hour_of(now);
-    let traffic = sqlx::query!(
-        r#"select key_id, grain, bucket, (outcome = 'allowed') as "allowed!", (outcome = 'rate_limited') as "limited!",
-                  sum(calls)::bigint as "calls!"
-           from usage_rollups
-           where organization_id = $1 and key_id = any($2)
-             and ((grain = 'hour' and bucket > $3 and bucket <= $4) or (grain = 'minute' and bucket > $5 and outcome = 'rate_limited'))
-           group by 1, 2, 3, 4, 5"#,
-        organization.0,
-        &ids,
         this_hour - TimeDelta::hours(24),
         this_hour,
         now - TimeDelta::minutes(LIMITED_MINUTES),
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(tx)
     .await?;
     let mut hours: HashMap<Uuid, Vec<HourBar>> = HashMap::new();
     let mut recent: HashMap<Uuid, RecentTraffic> = HashMap::new();
-    for row in traffic {
+    let mut old: HashMap<Uuid, OldSecret> = HashMap::new();
+    for row in found {
+        if let (Some(id), Some(hint), Some(until)) = (row.old_id, row.old_hint, row.old_ends_at) {
+            old.insert(row.key_id, OldSecret { id: SecretId(id), hint, until });
+        }
         let recent = recent.entry(row.key_id).or_default();
-        if row.grain == "minute" {
-            recent.limited_now += row.calls;
-            continue;
-        }
-        let ago = (this_hour - row.bucket).num_hours();
+        recent.limited_now = row.limited.unwrap_or_default();
         let bars = hours.entry(row.key_id).or_insert_with(|| vec![HourBar::default(); 24]);
-        if let Some(bar) = usize::try_from(23 - ago).ok().and_then(|i| bars.get_mut(i)) {
-            *(if row.allowed { &mut bar.allowed } else { &mut bar.denied }) += row.calls;
-        }
-        if ago <= 1 {
-            *(if row.allowed { &mut recent.allowed } else { &mut recent.denied }) += row.calls;
+        let (buckets, allowed) = (row.buckets.unwrap_or_default(), row.allowed.unwrap_or_default());
+        for ((bucket, allowed), calls) in buckets.into_iter().zip(allowed).zip(row.calls.unwrap_or_default()) {
+            let ago = (this_hour - bucket).num_hours();
+            if let Some(bar) = usize::try_from(23 - ago).ok().and_then(|i| bars.get_mut(i)) {
+                *(if allowed { &mut bar.allowed } else { &mut bar.denied }) += calls;
+            }
+            if ago <= 1 {
+                *(if allowed { &mut recent.allowed } else { &mut recent.denied }) += calls;
+            }
         }
     }
     for key in &mut keys {
@@ -419,13 +450,11 @@ pub(super) async fn complete(
 
 /// All keys that match, in the order of the list.
 pub async fn matching(db: &Db, organization: OrgId, filter: &KeyFilter, now: Time) -> Result<Vec<KeyId>> {
+    let mut query = QueryBuilder::new("");
+    push_matching(&mut query, organization, filter, now);
+    query.push(" select id from matching order by sort_value");
+    query.push(if filter.descending { " desc, id desc" } else { " asc, id asc" });
     let mut tx = db.tenant(organization).await?;
-    let refused = Refused::load(&mut tx, organization, filter, now).await?;
-    let mut query = QueryBuilder::new("select k.id from api_keys k");
-    push_filter(&mut query, organization, filter, &refused, now);
-    query.push(" order by ");
-    push_sort(&mut query, filter.sort, now);
-    query.push(if filter.descending { " desc, k.id desc" } else { " asc, k.id asc" });
     let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await?;
     Ok(ids.into_iter().map(KeyId).collect())
 }
@@ -449,6 +478,6 @@ pub async fn find_named(db: &Db, organization: OrgId, q: &str) -> Result<Vec<(Ke
     let filter =
         KeyFilter { q: q.chars().take(100).collect(), sort: KeySort::Name, descending: false, ..KeyFilter::default() };
     let mut tx = db.tenant(organization).await?;
-    let (keys, ..) = page(&mut tx, organization, &filter, &Refused::default(), 8, Utc::now()).await?;
-    Ok(keys.into_iter().map(|(key, _)| (key.id, key.name, key.hint)).collect())
+    let page = page(&mut tx, organization, &filter, &Start::First, 8, Utc::now()).await?;
+    Ok(page.keys.into_iter().map(|(key, _)| (key.id, key.name, key.hint)).collect())
 }
