@@ -5,7 +5,7 @@ drop index api_keys_sort_name, api_keys_created, api_keys_last_used;
 alter table api_keys
     add column name_lower text not null generated always as (lower(name)) stored,
     add column details_lower text not null generated always as (lower(hint || E'\n' || description)) stored;
-create index api_keys_named on api_keys (organization_id, name_lower, id) include (details_lower, created_at, revoked_at);
+create index api_keys_named on api_keys (organization_id, name_lower, id) include (details_lower);
 create index api_keys_listed on api_keys (organization_id, created_at desc, id desc)
     include (revoked_at, expires_at, disabled_at, last_used_at, environment, created_by);
 -- Keys that were never used count as used in the year 1, as the list sorts them.

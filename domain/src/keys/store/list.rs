@@ -109,31 +109,21 @@ fn soon(now: Time) -> Time {
 /// They are read twice, for the count and for the page: an index holds what most filters need, and a page is over after a
 /// few rows when many match. What few keys match and costs much to find is gathered once for both.
 fn push_matching(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter: &KeyFilter, now: Time) {
-    query.push("with ");
     let q = without_nul(&filter.q);
     let q = q.trim();
-    for set in filter.status.map_or(vec![], sets_for) {
-        push_set(query, set, organization, now);
-    }
+    let heavier = filter.status.map_or(&[][..], heavier);
     let gathered = !q.is_empty()
         || !matches!(filter.status, None | Some(StatusFilter::Active | StatusFilter::Idle | StatusFilter::Revoked));
-    query.push(if gathered { "matching as materialized" } else { "matching as not materialized" });
-    query.push(" (select k.id, ");
+    let materialized = if gathered { " as materialized (" } else { " as not materialized (" };
+    query.push(if heavier.is_empty() { "with matching" } else { "with candidates" }).push(materialized);
+    query.push("select k.id, ");
     push_sort(query, filter.sort, now);
     query.push(" as sort_value from api_keys k where k.organization_id = ").push_bind(organization.0);
     match filter.status {
         // Someone who looks for a certain key or state wants it found, revoked or not.
         None if filter.hash.is_some() => {}
         None => drop(query.push(" and k.revoked_at is null")),
-        Some(StatusFilter::Revoked) => drop(query.push(" and k.revoked_at is not null")),
-        Some(StatusFilter::Expired) => {
-            query.push(" and k.revoked_at is null and k.expires_at <= ").push_bind(now);
-        }
-        Some(StatusFilter::Disabled) => {
-            query.push(" and k.revoked_at is null and k.disabled_at is not null");
-            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(now).push(")");
-        }
-        Some(working) => push_working(query, working, now),
+        Some(status) => push_status(query, organization, status, now),
     }
     if let Some(hash) = &filter.hash {
         let bytes = KeyHash::from_hex(hash).map(|h| h.0.to_vec()).unwrap_or_default();
@@ -143,8 +133,10 @@ fn push_matching(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter
         query.push(" and k.id = ").push_bind(id.0);
     } else if !q.is_empty() {
         let pattern = format!("%{}%", q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        query.push(" and (k.name_lower like ").push_bind(pattern.clone());
-        query.push(" or k.details_lower like ").push_bind(pattern).push(")");
+        // By itself an index answers it, whatever else is asked.
+        query.push(" and k.id in (select id from api_keys where organization_id = ").push_bind(organization.0);
+        query.push(" and (name_lower like ").push_bind(pattern.clone());
+        query.push(" or details_lower like ").push_bind(pattern).push("))");
     }
     if let Some(environment) = filter.environment {
         query.push(" and k.environment = ").push_bind(environment.as_str());
@@ -166,6 +158,45 @@ fn push_matching(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter
         push_used(query, "<", now);
     }
     query.push(")");
+    for badge in heavier {
+        query.push(", ").push(badge.as_str()).push(" as materialized (");
+        push_set(query, organization, *badge, gathered, now);
+        query.push(")");
+    }
+    if !heavier.is_empty() {
+        query.push(", matching").push(materialized).push("select id, sort_value from candidates where id not in (");
+        // One look-up for all of them, in a table of hashes, however many the planner believes there are.
+        let sets: Vec<_> = heavier.iter().map(|badge| format!("select key_id from {}", badge.as_str())).collect();
+        query.push(sets.join(" union all ")).push("))");
+    }
+}
+
+/// Keys with a badge, or with one that weighs more for what stands in other tables: see [`heavier`].
+fn push_status(query: &mut QueryBuilder<Postgres>, organization: OrgId, status: StatusFilter, now: Time) {
+    match status {
+        StatusFilter::Revoked => drop(query.push(" and k.revoked_at is not null")),
+        StatusFilter::Expired => drop(query.push(" and k.revoked_at is null and k.expires_at <= ").push_bind(now)),
+        StatusFilter::Disabled => {
+            query.push(" and k.revoked_at is null and k.disabled_at is not null");
+            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(now).push(")");
+        }
+        working => {
+            query.push(" and k.revoked_at is null and k.disabled_at is null");
+            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(now).push(")");
+            match working {
+                StatusFilter::Expiring => drop(query.push(" and k.expires_at <= ").push_bind(soon(now))),
+                StatusFilter::Idle | StatusFilter::Active => {
+                    query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(soon(now)).push(") and ");
+                    push_used(query, if working == StatusFilter::Idle { "<" } else { ">=" }, now);
+                }
+                _ => {
+                    query.push(" and k.id in (");
+                    push_set(query, organization, working, false, now);
+                    query.push(")");
+                }
+            }
+        }
+    }
 }
 
 fn push_used(query: &mut QueryBuilder<Postgres>, than: &'static str, now: Time) {
@@ -176,36 +207,44 @@ fn push_used(query: &mut QueryBuilder<Postgres>, than: &'static str, now: Time) 
 /// The badges of working keys that other tables give them, the weightiest first, as [`ApiKey::status`] has it.
 const SETS: [StatusFilter; 3] = [StatusFilter::RateLimited, StatusFilter::ElevatedDenials, StatusFilter::Rotating];
 
-/// The sets that say which keys have a badge: those that weigh more than it, and its own.
-fn sets_for(status: StatusFilter) -> Vec<StatusFilter> {
-    match status {
-        StatusFilter::Revoked | StatusFilter::Expired | StatusFilter::Disabled => vec![],
-        StatusFilter::Expiring | StatusFilter::Idle | StatusFilter::Active => SETS.to_vec(),
-        _ => SETS.into_iter().take_while(|set| *set != status).chain([status]).collect(),
+/// Those of [`SETS`] that a key must not have to have this badge.
+fn heavier(than: StatusFilter) -> &'static [StatusFilter] {
+    match than {
+        StatusFilter::Revoked | StatusFilter::Expired | StatusFilter::Disabled => &[],
+        _ => &SETS[..SETS.iter().position(|badge| *badge == than).unwrap_or(SETS.len())],
     }
 }
 
-/// The keys of one of [`SETS`], under the name of the badge. Few keys are refused at all: only of those all calls are
-/// summed up.
-fn push_set(query: &mut QueryBuilder<Postgres>, set: StatusFilter, organization: OrgId, now: Time) {
-    let this_hour = hour_of(now);
-    query.push(set.as_str()).push(" as materialized (");
-    match set {
+/// The keys that have one of [`SETS`], or would have it if nothing weighed more.
+fn push_set(
+    query: &mut QueryBuilder<Postgres>,
+    organization: OrgId,
+    badge: StatusFilter,
+    among_candidates: bool,
+    now: Time,
+) {
+    match badge {
         StatusFilter::RateLimited => {
             query.push("select key_id from usage_rollups where organization_id = ").push_bind(organization.0);
             query.push(" and grain = 'minute' and outcome = 'rate_limited' and bucket > ");
             query.push_bind(now - TimeDelta::minutes(LIMITED_MINUTES));
         }
         StatusFilter::ElevatedDenials => {
-            let (least, share) = ELEVATED;
+            let (this_hour, (least, share)) = (hour_of(now), ELEVATED);
             let push_calls = |query: &mut QueryBuilder<Postgres>| {
                 query.push("sum(calls::float8) as calls from usage_rollups where organization_id = ");
                 query.push_bind(organization.0).push(" and grain = 'hour' and bucket > ");
                 query.push_bind(this_hour - TimeDelta::hours(2)).push(" and bucket <= ").push_bind(this_hour);
             };
+            // Few keys are refused at all: only of those all calls are summed up, which is what takes long.
             query.push("select key_id from (select key_id, ");
             push_calls(query);
-            query.push(" and outcome <> 'allowed' group by key_id) denied where calls >= ").push_bind(least);
+            query.push(" and outcome <> 'allowed'");
+            if among_candidates {
+                // `is true` keeps it a look-up in a table of hashes. A join would follow how many the planner expects.
+                query.push(" and (key_id in (select id from candidates)) is true");
+            }
+            query.push(" group by key_id) denied where calls >= ").push_bind(least);
             query.push("::bigint and calls >= ").push_bind(share).push(" * (select ");
             push_calls(query);
             query.push(" and key_id = denied.key_id)");
@@ -214,30 +253,6 @@ fn push_set(query: &mut QueryBuilder<Postgres>, set: StatusFilter, organization:
             query.push("select key_id from api_key_secrets where organization_id = ").push_bind(organization.0);
             query.push(" and ends_at > ").push_bind(now);
         }
-    }
-    query.push("), ");
-}
-
-/// Keys that let calls through and whose badge is `wanted`: that reason holds, and none that weighs more.
-fn push_working(query: &mut QueryBuilder<Postgres>, wanted: StatusFilter, now: Time) {
-    query.push(" and k.revoked_at is null and k.disabled_at is null and (k.expires_at is null or k.expires_at > ");
-    query.push_bind(now).push(")");
-    let (own, heavier): (Vec<_>, Vec<_>) = sets_for(wanted).into_iter().partition(|set| *set == wanted);
-    for set in own {
-        query.push(" and k.id in (select key_id from ").push(set.as_str()).push(")");
-    }
-    if !heavier.is_empty() {
-        // One look-up for all of them, in a table of hashes, whatever the planner believes of their number.
-        let union: Vec<_> = heavier.iter().map(|set| format!("select key_id from {}", set.as_str())).collect();
-        query.push(" and k.id not in (").push(union.join(" union all ")).push(")");
-    }
-    match wanted {
-        StatusFilter::Expiring => drop(query.push(" and k.expires_at <= ").push_bind(soon(now))),
-        StatusFilter::Idle | StatusFilter::Active => {
-            query.push(" and (k.expires_at is null or k.expires_at > ").push_bind(soon(now)).push(") and ");
-            push_used(query, if wanted == StatusFilter::Idle { "<" } else { ">=" }, now);
-        }
-        _ => {}
     }
 }
 
