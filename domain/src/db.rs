@@ -44,10 +44,14 @@ impl Db {
                 .after_connect(|connection, _| {
                     Box::pin(async move {
                         sqlx::query("set role bouncer_app").execute(&mut *connection).await?;
-                        sqlx::query("select set_config('statement_timeout', $1, false)")
-                            .bind(STATEMENT_TIMEOUT.as_millis().to_string())
-                            .execute(connection)
-                            .await?;
+                        // What people look at is read often, so it lies in memory, where a page out of order costs no more
+                        // than the next: without this, indexes that hold all that is asked for are passed over.
+                        sqlx::query(
+                            "select set_config('statement_timeout', $1, false), set_config('random_page_cost', '1.1', false)",
+                        )
+                        .bind(STATEMENT_TIMEOUT.as_millis().to_string())
+                        .execute(connection)
+                        .await?;
                         Ok(())
                     })
                 })
@@ -73,12 +77,9 @@ impl Db {
 
     /// A transaction that sees one organization.
     pub async fn tenant(&self, organization: OrgId) -> Result<Transaction<'static, Postgres>> {
-        let mut tx = self.tenant.begin().await?;
-        sqlx::query("select set_config('bouncer.organization', $1, true)")
-            .bind(organization.0.to_string())
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx)
+        // One way to the database for both. An id is hexadecimal digits and dashes, whoever sent it.
+        let begin = format!("begin; set local bouncer.organization = '{}'", organization.0);
+        Ok(self.tenant.begin_with(sqlx::AssertSqlSafe(begin)).await?)
     }
 
     pub async fn ping(&self) -> Result<()> {

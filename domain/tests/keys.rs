@@ -13,9 +13,11 @@ use domain::{
     gate::cache::{KeyCache, STALE_FOR},
     ids::KeyId,
     keys::{
-        Environment, KeyFilter, KeyForm, KeyHash, KeySort, Overlap, PageAt, Scope, StatusFilter, StatusKind, store,
+        ApiKey, ApiKeyRow, Environment, KeyFilter, KeyForm, KeyHash, KeyList, KeySort, Overlap, PageAt, Scope,
+        StatusFilter, StatusKind, store,
     },
     secret::ExposeSecret,
+    time::Time,
     usage::ALLOWED,
 };
 use sqlx::PgPool;
@@ -214,8 +216,239 @@ async fn pages_fit_together(pool: PgPool) {
             assert!(before.next.is_some() && before.previous.is_some());
         }
     }
-    let broken = KeyFilter { at: PageAt::After("nonsense".into()), ..KeyFilter::default() };
-    assert_eq!(store::list(&world.db, world.org(), &broken, now).await.unwrap().first_number, 1);
+}
+
+/// Keys of all kinds, with as many ties as there can be. They are told apart by small numbers without a common divisor.
+async fn assortment(world: &World, pool: &PgPool, count: i32) {
+    sqlx::query(
+        "insert into api_keys (id, organization_id, name, description, environment, hint, scopes, throttle, allowed_ips,
+                               expires_at, disabled_at, revoked_at, created_at, created_by, created_by_name, last_used_at)
+         select gen_random_uuid(), $1, case i % 2 when 0 then 'KEY ' else 'key ' end || lpad((i * 7 % $2)::text, 3, '0'),
+                case i % 3 when 0 then 'Für den Shop, 100%' else '' end, case i % 4 when 0 then 'test' else 'live' end,
+                'bnc_live_' || i, case i % 5 when 0 then '{key:verify}'::text[] else '{message:send}' end,
+                '{\"mode\":\"off\",\"max_queue\":20}', case i % 3 when 1 then '{10.0.0.0/8}'::cidr[] else '{}' end,
+                case i % 7 when 0 then $3::timestamptz + interval '1 hour' when 1 then $3 + interval '8 days'
+                           when 2 then $3 - interval '1 hour' end,
+                case i % 11 when 0 then $3 end, case i % 13 when 0 then $3 end,
+                $3 - (i % 9) * interval '10 days', case i % 4 when 1 then $4::uuid else $5::uuid end,
+                case i % 4 when 1 then 'Ada' else 'Bob' end, case i % 5 when 1 then $3 - (i % 6) * interval '12 days' end
+         from generate_series(1, $2) i",
+    )
+    .bind(world.org().0)
+    .bind(count)
+    .bind(Utc::now())
+    .bind(world.owner.person_id.unwrap().0)
+    .bind(Uuid::now_v7())
+    .execute(pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into usage_rollups (organization_id, key_id, grain, bucket, endpoint, outcome, status, calls, latency_us)
+         select $1, id, grain, date_trunc(grain, now(), 'UTC'), '/', outcome, 429, 40, 1
+         from (select id, row_number() over (order by id) as n from api_keys) k,
+              (values ('minute', 'rate_limited', 6), ('hour', 'rate_limited', 6), ('hour', 'ip_not_allowed', 7)) as kinds (grain, outcome, m)
+         where n % m = 0",
+    )
+    .bind(world.org().0)
+    .execute(pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into api_key_secrets (id, organization_id, key_id, hash, hint, ends_at)
+         select gen_random_uuid(), $1, id, sha256(id::text::bytea), 'old', now() + interval '1 day'
+         from (select id, row_number() over (order by id) as n from api_keys) k where n % 5 = 0",
+    )
+    .bind(world.org().0)
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+/// What a list by `filter` shows, in its order, said without a database.
+fn plainly(rows: &[ApiKeyRow], filter: &KeyFilter, now: Time) -> Vec<KeyId> {
+    let used = |key: &ApiKey| key.last_use.as_ref().map(|used| used.at);
+    let shown = |row: &&ApiKeyRow| {
+        let key = &row.key;
+        let q = filter.q.to_lowercase();
+        filter.status.map_or(key.revoked_at.is_none(), |status| status.label() == row.status.label)
+            && [&key.name, &key.hint, &key.description].iter().any(|text| text.to_lowercase().contains(&q))
+            && filter.environment.is_none_or(|environment| environment == key.environment)
+            && filter.scope.is_none_or(|scope| key.scopes.contains(scope))
+            && filter.creator.is_none_or(|creator| key.created_by == Some(creator))
+            && (!filter.no_expiry || key.expires_at.is_none())
+            && (!filter.no_ip_list || key.allowed_ips.is_empty())
+            && (!filter.idle || used(key).unwrap_or(key.created_at) < now - Duration::days(30))
+    };
+    let mut found: Vec<_> = rows.iter().filter(shown).map(|row| &row.key).collect();
+    let state = |key: &ApiKey| match key.expires_at {
+        _ if key.revoked_at.is_some() => 4,
+        Some(at) if at <= now => 3,
+        _ if key.disabled_at.is_some() => 2,
+        Some(at) if at <= now + Duration::days(7) => 1,
+        _ => 0,
+    };
+    found.sort_by(|a, b| {
+        let by = match filter.sort {
+            KeySort::Created => a.created_at.cmp(&b.created_at),
+            KeySort::Name => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
+            KeySort::Status => state(a).cmp(&state(b)),
+            KeySort::LastUsed => used(a).cmp(&used(b)),
+        };
+        by.then(a.id.0.cmp(&b.id.0))
+    });
+    if filter.descending {
+        found.reverse();
+    }
+    found.iter().map(|key| key.id).collect()
+}
+
+/// Every sort of every filter, walked from the first page to the last and back.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn lists_are_what_a_plain_list_would_be(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, org) = (&world.db, world.org());
+    assortment(&world, &pool, 100).await;
+    let now = Utc::now();
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from api_keys").fetch_all(&pool).await.unwrap();
+    let rows = store::rows(db, org, &ids.into_iter().map(KeyId).collect::<Vec<_>>(), now).await.unwrap();
+    let any = KeyFilter::default;
+    let mut filters: Vec<_> =
+        StatusFilter::ALL.into_iter().map(|status| KeyFilter { status: Some(status), ..any() }).collect();
+    filters.extend([
+        any(),
+        KeyFilter { q: "00".into(), ..any() },
+        KeyFilter { q: "100%".into(), status: Some(StatusFilter::Active), ..any() },
+        KeyFilter { q: "LIVE_1".into(), ..any() },
+        KeyFilter { q: "nothing".into(), ..any() },
+        KeyFilter { environment: Some(Environment::Test), ..any() },
+        KeyFilter { scope: Some(Scope::KeyVerify), ..any() },
+        KeyFilter { creator: world.owner.person_id, ..any() },
+        KeyFilter { creator: world.owner.person_id, status: Some(StatusFilter::Idle), ..any() },
+        KeyFilter { no_expiry: true, no_ip_list: true, ..any() },
+        KeyFilter { idle: true, ..any() },
+    ]);
+    let mut several = 0;
+    for filter in filters {
+        for (sort, descending) in KeySort::ALL.into_iter().flat_map(|sort| [(sort, false), (sort, true)]) {
+            let filter = KeyFilter { sort, descending, ..filter.clone() };
+            let expected = plainly(&rows, &filter, now);
+            assert_eq!(store::matching(db, org, &filter, now).await.unwrap(), expected, "{filter:?}");
+            several += usize::from(expected.len() > 10);
+            for (mut at, forwards) in [(PageAt::First, true), (PageAt::Last, false)] {
+                let mut seen: Vec<KeyId> = vec![];
+                loop {
+                    let page = store::list(db, org, &KeyFilter { at, ..filter.clone() }, now).await.unwrap();
+                    let ids: Vec<_> = page.rows.iter().map(|row| row.key.id).collect();
+                    let before = if forwards { seen.len() } else { expected.len() - seen.len() - ids.len() };
+                    assert_eq!(page.total, expected.len() as i64, "{filter:?}");
+                    assert_eq!(page.first_number, before as i64 + 1, "{filter:?}");
+                    assert_eq!(page.previous.is_some(), before > 0, "{filter:?}");
+                    assert_eq!(page.next.is_some(), before + ids.len() < expected.len(), "{filter:?}");
+                    let to = if forwards { seen.len() } else { 0 };
+                    seen.splice(to..to, ids);
+                    let further =
+                        if forwards { page.next.map(PageAt::After) } else { page.previous.map(PageAt::Before) };
+                    let Some(further) = further else { break };
+                    at = further;
+                }
+                assert_eq!(seen, expected, "{filter:?}");
+            }
+        }
+    }
+    assert!(several > 80, "most lists have several pages: {several}");
+}
+
+/// The rows of a page are right whatever happened since its cursor was made; its numbers are, at both ends of the list.
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn cursors_outlive_what_changes_around_them(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (db, org, now) = (&world.db, world.org(), Utc::now());
+    let mut ids = vec![];
+    for i in 0..35 {
+        ids.push(world.key(&format!("Key {i:02}")).await.id);
+    }
+    let base = KeyFilter { sort: KeySort::Name, descending: false, ..KeyFilter::default() };
+    let page = async |at: PageAt| store::list(db, org, &KeyFilter { at, ..base.clone() }, now).await.unwrap();
+    let shows = |page: &KeyList| page.rows.iter().map(|row| row.key.id).collect::<Vec<_>>();
+    let ends = |page: &KeyList| (page.previous.is_some(), page.next.is_some());
+    let second = page(PageAt::After(page(PageAt::First).await.next.unwrap())).await;
+    let (back, on) = (second.previous.clone().unwrap(), second.next.clone().unwrap());
+
+    // One more before it: the same rows, numbered on from the page before, and right again at the end.
+    let first = world.key("Before all").await.id;
+    let third = page(PageAt::After(on.clone())).await;
+    assert_eq!((shows(&third), third.first_number, third.total), (ids[20..30].to_vec(), 21, 36));
+    let last = page(PageAt::After(third.next.unwrap())).await;
+    assert_eq!((shows(&last), last.first_number, ends(&last)), (ids[30..].to_vec(), 32, (true, false)));
+    let third = page(PageAt::Before(last.previous.unwrap())).await;
+    assert_eq!((shows(&third), third.first_number), (ids[20..30].to_vec(), 22));
+    assert_eq!(page(PageAt::Before(back)).await.first_number, 2, "one more stands before it");
+
+    // The key the cursor was made of stands elsewhere now: the page begins where it stood.
+    let rename = async |id: KeyId, name: &str| {
+        let row = store::get(db, org, id, now).await.unwrap();
+        store::edit(db, &world.owner, id, row.key.version, form(name)).await.unwrap();
+    };
+    rename(ids[19], "Zuletzt").await;
+    assert_eq!(shows(&page(PageAt::After(on.clone())).await), ids[20..30]);
+    rename(ids[19], "Key 19").await;
+
+    // Never a number beyond the total, though most of what stood before is gone.
+    store::revoke(db, &world.owner, &ids[..8]).await.unwrap();
+    store::revoke(db, &world.owner, &ids[11..19]).await.unwrap();
+    let third = page(PageAt::After(on.clone())).await;
+    assert_eq!((shows(&third), third.total, third.first_number), (ids[20..30].to_vec(), 20, 10));
+    let stale = page(PageAt::Before(third.next.unwrap())).await;
+    assert_eq!((stale.first_number, ends(&stale)), (9, (true, true)));
+
+    // Nothing is left beyond a cursor: the page at that end.
+    store::revoke(db, &world.owner, &ids[20..]).await.unwrap();
+    let rest = page(PageAt::After(on.clone())).await;
+    assert_eq!((rest.total, rest.first_number, ends(&rest)), (5, 1, (false, false)));
+    store::revoke(db, &world.owner, &[&ids[8..11], &[first]].concat()).await.unwrap();
+    let rest = page(PageAt::Before(on)).await;
+    assert_eq!((rest.total, rest.first_number, ends(&rest)), (1, 1, (false, false)));
+}
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn tampered_cursors_lead_somewhere(pool: PgPool) {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let world = World::new(&pool).await;
+    assortment(&world, &pool, 50).await;
+    let page = async |at: PageAt, sort: KeySort| {
+        let filter = KeyFilter { sort, descending: false, at, ..KeyFilter::default() };
+        store::list(&world.db, world.org(), &filter, Utc::now()).await
+    };
+    let id = Uuid::now_v7();
+    for sort in KeySort::ALL {
+        // No cursor, and one without a number, as they were before: the list begins at its start.
+        for text in ["nonsense".into(), URL_SAFE_NO_PAD.encode(format!("[\"key 02\",\"{id}\"]"))] {
+            for at in [PageAt::After(text.clone()), PageAt::Before(text.clone())] {
+                let first = page(at, sort).await.unwrap();
+                assert!(first.first_number == 1 && first.previous.is_none() && first.next.is_some());
+            }
+        }
+        for number in [i64::MIN, -1, 0, 1, i64::MAX] {
+            let value = match sort {
+                KeySort::Created | KeySort::LastUsed => (Utc::now() - Duration::days(35)).to_rfc3339(),
+                KeySort::Name => "key 02".into(),
+                KeySort::Status => "0".into(),
+            };
+            let text = URL_SAFE_NO_PAD.encode(serde_json::json!([value, id, number]).to_string());
+            for at in [PageAt::After(text.clone()), PageAt::Before(text.clone())] {
+                let page = page(at, sort).await.unwrap();
+                let last = page.first_number + page.rows.len() as i64 - 1;
+                assert!(page.first_number >= 1 && last <= page.total && !page.rows.is_empty(), "{sort:?} {number}");
+            }
+        }
+        let text = URL_SAFE_NO_PAD.encode(serde_json::json!(["not a time", id, 1]).to_string());
+        let unfit = page(PageAt::After(text), sort).await;
+        match sort {
+            KeySort::Name => assert!(unfit.is_ok()),
+            _ => assert!(matches!(unfit, Err(Error::NotFound)), "{sort:?}"),
+        }
+    }
 }
 
 #[sqlx::test(migrator = "domain::db::MIGRATOR")]

@@ -150,7 +150,8 @@ async fn seed(db: &Db, keys: usize, file: &std::path::Path) -> Outcome {
     Ok(())
 }
 
-/// Keys with three networks, a limit of ten million an hour and states of all kinds, by statement instead of by form.
+/// Keys of twenty people with three networks, a limit of ten million an hour and states of all kinds, by statement instead
+/// of by form.
 async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<String>> {
     let (mut ids, mut secrets, mut hashes, mut hints, mut names, mut texts) =
         (vec![], vec![], vec![], vec![], vec![], vec![]);
@@ -166,12 +167,13 @@ async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<Strin
     let mut tx = db.system().begin().await?;
     sqlx::query(
         "insert into api_keys (id, organization_id, name, description, environment, hint, scope_group, scopes, throttle, allowed_ips,
-                               rate_limit, expires_at, created_by_name, last_used_at)
+                               rate_limit, expires_at, created_by, created_by_name, last_used_at)
          select id, $1, name, 'made for measuring', 'live', hint, null, '{message:send,instance:read,key:verify}',
                 '{\"mode\":\"off\",\"max_queue\":20}', '{10.0.0.0/8,127.0.0.0/8,2001:db8::/32}', 10000000,
-                case when random() < 0.1 then now() + random() * interval '60 days' + interval '1 day' end, 'bench',
+                case when random() < 0.1 then now() + random() * interval '60 days' + interval '1 day' end,
+                md5((place % 20)::text)::uuid, 'bench ' || place % 20,
                 case when random() < 0.7 then now() - random() * interval '90 days' end
-         from unnest($2::uuid[], $3::text[], $4::text[]) as n (id, name, hint)",
+         from unnest($2::uuid[], $3::text[], $4::text[]) with ordinality as n (id, name, hint, place)",
     )
     .bind(organization.0)
     .bind(&ids)
@@ -195,7 +197,8 @@ async fn insert(db: &Db, organization: OrgId, count: usize) -> Outcome<Vec<Strin
 }
 
 /// Four keys of five were called in each of the last 24 hours and in each minute of the last one; of those one in thirty
-/// ran into its limit just now, one in fifty was mostly refused, and one in fifty is being rotated.
+/// ran into its limit just now, one in fifty was mostly refused, and one in fifty is being rotated. Then the tables are
+/// vacuumed, as Postgres does by itself within a minute.
 async fn traffic(db: &Db) -> Outcome {
     let (organization, _) = organization(db).await?;
     sqlx::query(
@@ -226,7 +229,7 @@ async fn traffic(db: &Db) -> Outcome {
     .bind(organization.0)
     .execute(db.system())
     .await?;
-    sqlx::raw_sql("analyze").execute(db.system()).await?;
+    sqlx::raw_sql("vacuum analyze").execute(db.system()).await?;
     Ok(())
 }
 
@@ -248,8 +251,19 @@ async fn list(db: &Db) -> Outcome {
             cases.push((format!("{order}, last page"), KeyFilter { at: PageAt::Last, ..base }));
         }
     }
+    let everyone = store::list(db, organization, &KeyFilter::default(), now).await?.creators;
+    let creator = everyone.first().map(|(person, _)| *person);
+    let active = KeyFilter { status: Some(StatusFilter::Active), ..KeyFilter::default() };
+    let no_expiry = KeyFilter { no_expiry: true, sort: KeySort::Name, descending: false, ..KeyFilter::default() };
     for (name, filter) in [
         ("search “abc”", KeyFilter { q: "abc".into(), ..KeyFilter::default() }),
+        ("search “abc” and status Active", KeyFilter { q: "abc".into(), ..active.clone() }),
+        ("one creator of twenty", KeyFilter { creator, ..KeyFilter::default() }),
+        (
+            "no expiry, by name, a page far behind",
+            KeyFilter { at: middle(db, organization, &no_expiry).await?, ..no_expiry },
+        ),
+        ("status Active, a page far behind", KeyFilter { at: middle(db, organization, &active).await?, ..active }),
         (
             "scope key:verify, idle, no expiry",
             KeyFilter { scope: Some(Scope::KeyVerify), idle: true, no_expiry: true, ..KeyFilter::default() },
@@ -288,7 +302,7 @@ async fn figures(db: &Db) -> Outcome {
 
 /// A page about half-way: reached as a reader would, but in steps of fifty.
 async fn middle(db: &Db, organization: OrgId, base: &KeyFilter) -> Outcome<PageAt> {
-    let mut filter = base.clone();
+    let mut filter = KeyFilter { per_page: 50, ..base.clone() };
     for _ in 0..100 {
         match store::list(db, organization, &filter, Utc::now()).await?.next {
             Some(next) => filter.at = PageAt::After(next),

@@ -148,7 +148,8 @@ impl Default for KeyFilter {
     }
 }
 
-/// Where a page begins. The texts are opaque cursors from [`KeyList`]: the sort value and id of the row next to the page.
+/// Where a page begins. The texts are opaque cursors from [`KeyList`]: the sort value, id and number of the row next to the
+/// page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PageAt {
     #[default]
@@ -178,7 +179,8 @@ pub struct KeyList {
     pub rows: Vec<ApiKeyRow>,
     /// Keys that match the filter, on all pages.
     pub total: i64,
-    /// The number of the first row, from 1.
+    /// The number of the first row, from 1. On pages reached by a cursor it is numbered on from the page before, and off by
+    /// the keys that came or went before it meanwhile.
     pub first_number: i64,
     /// Cursor for `PageAt::Before`, when there is an earlier page.
     pub previous: Option<String>,
