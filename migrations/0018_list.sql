@@ -14,3 +14,7 @@ create index api_keys_used on api_keys
 
 -- Few secrets ever end: those that still will are of keys that are being rotated.
 create index api_key_secrets_ending on api_key_secrets (organization_id, ends_at) where ends_at is not null;
+
+-- Answers from an index alone need pages that were vacuumed since they last changed, and the keys that are in use change
+-- every few seconds.
+alter table api_keys set (autovacuum_vacuum_scale_factor = 0.05);

@@ -28,6 +28,7 @@ use domain::{
         sign_in,
     },
     secret::{ExposeSecret, SecretString},
+    time::Time,
 };
 use server::{config::Settings, serve, state::AppState, telemetry, workers};
 use sqlx::postgres::PgConnectOptions;
@@ -277,11 +278,23 @@ async fn list(db: &Db) -> Outcome {
         let filter = KeyFilter { status: Some(status), ..KeyFilter::default() };
         cases.push((format!("status {}", status.label()), filter));
     }
+    measure(db, organization, &cases, now).await?;
+    // In use: the pages of these keys have changed since they were vacuumed, so that no index alone is enough.
+    sqlx::query("update api_keys set last_used_at = now() where organization_id = $1 and last_used_at > now() - interval '80 days'")
+        .bind(organization.0)
+        .execute(db.system())
+        .await?;
+    println!("| **right after six keys of ten were used** | |");
+    cases.retain(|(name, _)| !name.ends_with("first page") && !name.ends_with("last page"));
+    measure(db, organization, &cases, now).await
+}
+
+async fn measure(db: &Db, organization: OrgId, cases: &[(String, KeyFilter)], now: Time) -> Outcome {
     for (name, filter) in cases {
         let mut times = vec![];
         for _ in 0..15 {
             let start = Instant::now();
-            let page: KeyList = store::list(db, organization, &filter, now).await?;
+            let page: KeyList = store::list(db, organization, filter, now).await?;
             black_box(page);
             times.push(start.elapsed().as_secs_f64() * 1_000.0);
         }

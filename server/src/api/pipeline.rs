@@ -244,8 +244,12 @@ fn finish(state: &AppState, call: &Call, response: &mut Response) {
         Some(rate) => fill(&FRAME_WITH_RATE, rate_values(id, rate, call.at.timestamp())),
         None => fill(&FRAME, [id]),
     };
-    // What the handler said itself stands above the frame.
+    // How long an answer may be kept is the handler's to say, the rest of the frame is not.
     let own = std::mem::replace(response.headers_mut(), headers);
+    debug_assert!(
+        own.keys().all(|name| *name == header::CACHE_CONTROL || !response.headers().contains_key(name)),
+        "an answer brought a header that every answer has"
+    );
     response.headers_mut().extend(own);
 }
 

@@ -201,8 +201,28 @@ fn a_key_can_be_made_used_and_revoked_from_the_shell() {
     let id = key["id"].as_str().unwrap();
     let unknown = "key_01jd3qz5k8e9rb1w0c5m2n6x7y";
     assert!(site.bad(&["keys", "revoke", id, unknown]).contains("Nothing was revoked"));
+    // Two more keys of Acme's around one of Other's: one call revokes them all, each in its own organization's name.
+    let make = |organization: &str, name: &str| {
+        let text = site.good(&[
+            "keys",
+            "create",
+            "--organization",
+            organization,
+            "--name",
+            name,
+            "--scope",
+            "message:send",
+            "--json",
+        ]);
+        serde_json::from_str::<Value>(&text).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let many = [make("Acme", "Till"), make("Other", "Shop"), make("Acme", "App")];
     assert!(site.good(&["keys", "revoke", id]).starts_with("Revoked 1 key."));
-    assert!(site.good(&["keys", "list", "--organization", "Acme"]).contains("no such keys"));
+    let all = ["keys", "revoke", id, &many[0], &many[1], &many[2]];
+    assert!(site.good(&all).starts_with("Revoked 3 keys."), "the one that was revoked before is passed over");
+    for organization in ["Acme", "Other"] {
+        assert!(site.good(&["keys", "list", "--organization", organization]).contains("no such keys"));
+    }
     assert!(site.good(&["audit", "verify"]).contains("all as they were written"));
     assert!(site.good(&["migrate"]).contains("up to date"));
     let document: Value = serde_json::from_str(&site.good(&["openapi"])).unwrap();

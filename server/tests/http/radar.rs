@@ -1,6 +1,6 @@
 //! The first-call radar.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use chrono::Utc;
@@ -113,7 +113,9 @@ async fn only_calls_with_what_the_card_shows_count(_: PgPoolOptions, options: Pg
     call(&old, None, "the old key").await;
     eventually("the calls are in the log", async || world.logged().await.len() == 2).await;
     call(&fresh, None, "the new key").await;
+    let called = Instant::now();
     assert_eq!(events.next().await.unwrap()["user_agent"], "the new key");
+    assert!(called.elapsed() < Duration::from_secs(6), "nobody announces it: found by a look, one each two seconds");
     assert!(events.next().await.is_none());
 
     eventually("the calls are in the log", async || world.logged().await.len() == 3).await;
