@@ -674,3 +674,27 @@ async fn a_used_signature_is_on_disk_before_the_call_goes_on(pool: PgPool) {
         assert!(!store::use_signature(&db, &[n; 32], ends).await.unwrap(), "used before");
     }
 }
+
+#[sqlx::test(migrator = "domain::db::MIGRATOR")]
+async fn the_palette_finds_eight_by_name(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let mut made = Vec::new();
+    for n in (0..12).rev() {
+        made.push(world.key(&format!("Till {n:02} 100%")).await);
+    }
+    let other = world.key("Shop_1").await;
+    store::revoke(&world.db, &world.owner, &[made[11].id]).await.unwrap();
+    let find = async |q: &str| {
+        let found = store::find_named(&world.db, world.org(), q).await.unwrap();
+        found.into_iter().map(|(_, name, _)| name).collect::<Vec<_>>()
+    };
+    let eight: Vec<String> = (1..9).map(|n| format!("Till {n:02} 100%")).collect();
+    assert_eq!(find(" tILL ").await, eight, "the revoked first one is not among them");
+    assert_eq!(find("00%").await, eight);
+    assert_eq!(find("p_").await, ["Shop_1"], "signs of patterns mean themselves");
+    assert_eq!(find(&other.hint).await, ["Shop_1"]);
+    assert_eq!(find(&other.id.to_string()).await, ["Shop_1"]);
+    assert!(find("ti\0l%l").await.is_empty());
+    let foreign = world.other_organization().await;
+    assert!(store::find_named(&world.db, foreign.organization_id, "till").await.unwrap().is_empty());
+}
