@@ -112,8 +112,7 @@ fn push_matching(query: &mut QueryBuilder<Postgres>, organization: OrgId, filter
     let q = without_nul(&filter.q);
     let q = q.trim();
     let heavier = filter.status.map_or(&[][..], heavier);
-    let gathered = !q.is_empty()
-        || !matches!(filter.status, None | Some(StatusFilter::Active | StatusFilter::Revoked));
+    let gathered = !q.is_empty() || !matches!(filter.status, None | Some(StatusFilter::Active | StatusFilter::Revoked));
     let materialized = if gathered { " as materialized (" } else { " as not materialized (" };
     query.push(if heavier.is_empty() { "with matching" } else { "with candidates" }).push(materialized);
     query.push("select k.id, ");
